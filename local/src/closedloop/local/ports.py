@@ -1,0 +1,57 @@
+"""Ports on the loopback: free ones for tests, and who holds a taken one."""
+
+import os
+import random
+import socket
+from pathlib import Path
+
+# Below the ephemeral range (32768 and up on Linux): while a broker is down, a client that reconnects to a port
+# inside that range can be given that very port as its own and connect to itself; then the broker cannot start again.
+_LOWEST, _HIGHEST = 20_000, 32_000
+_given: set[int] = set()
+
+
+def free_port() -> int:
+    """A port on 127.0.0.1 that nobody holds, below the ephemeral range; never the same twice in one process."""
+    choice = random.SystemRandom()
+    for _ in range(500):
+        port = choice.randrange(_LOWEST, _HIGHEST)
+        if port not in _given and is_free(port):
+            _given.add(port)
+            return port
+    raise OSError(f"no free port between {_LOWEST} and {_HIGHEST}")
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen there now (a port in TIME_WAIT counts as free)."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def holder(port: int) -> str | None:
+    """`name (pid n)` of the process that listens on the port, where /proc tells; else None."""
+    inodes = {inode for table in ("/proc/net/tcp", "/proc/net/tcp6") for inode in _listening(Path(table), port)}
+    if not inodes:
+        return None
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            links = [str(fd.readlink()) for fd in (process / "fd").iterdir()]
+            name = (process / "comm").read_text().strip()
+        except OSError:
+            continue
+        if any(link == f"socket:[{inode}]" for link in links for inode in inodes):
+            return f"{name} (pid {process.name})"
+    return None
+
+
+def _listening(table: Path, port: int) -> set[str]:
+    try:
+        rows = [line.split() for line in table.read_text().splitlines()[1:]]
+    except OSError:
+        return set()
+    return {row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
