@@ -90,7 +90,9 @@ class KafkaServer:
         deadline = time.monotonic() + seconds
         while not self._said_ready():
             if not self._child.running:
-                raise LocalStackError(f"Kafka ended while it started ({self._complaint()}); its log is {self.log}.")
+                raise LocalStackError(
+                    f"Kafka ended while it started ({_complaint(self._child.last_lines(400))}); its log is {self.log}."
+                )
             if time.monotonic() > deadline:
                 raise LocalStackError(f"Kafka is not ready after {seconds:.0f} s; its log is {self.log}.")
             time.sleep(0.05)
@@ -122,7 +124,7 @@ class KafkaServer:
         if meta.get("version") != "1" or not meta.get("cluster.id") or meta.get("node.id") != "1":
             raise LocalStackError(
                 f"{self._data} is not a data folder of this Kafka (its meta.properties is missing or damaged): "
-                f"restore it, or start afresh with 'mv {self.folder} {self.folder}.damaged'; the topics in it are then gone."
+                f"restore it, or start afresh with 'mv {self.folder} {self.folder}.damaged'; its topics are then gone."
             )
 
     def _format(self, class_path: str) -> None:
@@ -139,8 +141,8 @@ class KafkaServer:
             check=False,
         )
         if done.returncode != 0:
-            last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-            raise LocalStackError(f"Kafka could not format {self._data}: {' '.join(last)}")
+            said = (done.stdout + done.stderr).splitlines()
+            raise LocalStackError(f"Kafka could not format {self._data}: {_complaint(said)}")
         fresh.rename(self._data)
 
     def _java(self, class_path: str) -> list[str | Path]:
@@ -183,8 +185,8 @@ class KafkaServer:
             "log.cleaner.dedupe.buffer.size": str(4 * 1024 * 1024),
             "log.segment.bytes": str(256 * 1024 * 1024),
             # After a kill the controller refuses the broker until its old session has run out (9 s by default).
-            "broker.session.timeout.ms": "3000",
-            "broker.heartbeat.interval.ms": "500",
+            "broker.session.timeout.ms": "2000",
+            "broker.heartbeat.interval.ms": "400",
         }
         path = self.folder / "server.properties"
         path.write_text("".join(f"{key}={value}\n" for key, value in (lines | self._overrides).items()))
@@ -209,10 +211,10 @@ class KafkaServer:
         except FileNotFoundError:
             return False
 
-    def _complaint(self) -> str:
-        lines = self._child.last_lines(400)
-        told = [line for line in lines if " ERROR " in line or " FATAL " in line or "Exception" in line]
-        return (told or lines or ["it said nothing"])[-1].strip()
+
+def _complaint(lines: list[str]) -> str:
+    told = [line for line in lines if not line.startswith("\tat ") and ("Exception" in line or " ERROR " in line)]
+    return (told or lines or ["it said nothing"])[-1].strip()
 
 
 def _cluster_id() -> str:

@@ -1,6 +1,5 @@
 """Ports on the loopback: free ones for tests, and who holds a taken one."""
 
-import os
 import random
 import socket
 from pathlib import Path
@@ -40,13 +39,18 @@ def holder(port: int) -> str | None:
         return None
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            links = [str(fd.readlink()) for fd in (process / "fd").iterdir()]
-            name = (process / "comm").read_text().strip()
-        except OSError:
+            if any(_is_open(fd, inodes) for fd in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+        except OSError:  # it ended meanwhile, or belongs to another user
             continue
-        if any(link == f"socket:[{inode}]" for link in links for inode in inodes):
-            return f"{name} (pid {process.name})"
     return None
+
+
+def _is_open(fd: Path, inodes: set[str]) -> bool:
+    try:
+        return str(fd.readlink()).removeprefix("socket:[").removesuffix("]") in inodes
+    except OSError:  # closed meanwhile
+        return False
 
 
 def _listening(table: Path, port: int) -> set[str]:
