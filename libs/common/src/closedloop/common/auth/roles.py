@@ -1,0 +1,49 @@
+"""Roles and their scopes, in one table. A token carries scopes; services check scopes, never roles."""
+
+from typing import Final
+
+EVENTS_WRITE: Final = "events:write"
+INDICATORS_READ: Final = "indicators:read"
+MEASUREMENTS_WRITE: Final = "measurements:write"
+REPORTS_READ: Final = "reports:read"
+TICKETS_READ: Final = "tickets:read"
+TICKETS_WRITE: Final = "tickets:write"
+RECOVERIES_READ: Final = "recoveries:read"
+RECOVERIES_CLAIM: Final = "recoveries:claim"
+PHONES_REVEAL: Final = "phones:reveal"
+CONTACTS_RESERVE: Final = "contacts:reserve"
+OPERATIONS: Final = "operations:write"
+
+ALL_SCOPES: Final = frozenset(
+    {
+        EVENTS_WRITE,
+        INDICATORS_READ,
+        MEASUREMENTS_WRITE,
+        REPORTS_READ,
+        TICKETS_READ,
+        TICKETS_WRITE,
+        RECOVERIES_READ,
+        RECOVERIES_CLAIM,
+        PHONES_REVEAL,
+        CONTACTS_RESERVE,
+        OPERATIONS,
+    }
+)
+
+SCOPES_BY_ROLE: Final[dict[str, frozenset[str]]] = {
+    "producer": frozenset({EVENTS_WRITE}),
+    "agent": frozenset({RECOVERIES_READ, RECOVERIES_CLAIM, PHONES_REVEAL}),
+    "analyst": frozenset({INDICATORS_READ, REPORTS_READ, TICKETS_READ, RECOVERIES_READ}),
+    "manager": frozenset(
+        {
+            INDICATORS_READ,
+            MEASUREMENTS_WRITE,
+            REPORTS_READ,
+            TICKETS_READ,
+            TICKETS_WRITE,
+            RECOVERIES_READ,
+            CONTACTS_RESERVE,
+        }
+    ),
+    "admin": ALL_SCOPES,
+}

@@ -1,0 +1,392 @@
+"""The one consumer loop: poll → decode → one transaction of fence, effects and dead letters → commit.
+
+While a batch is being committed the next one is fetched and decoded. Correctness rests on the fence alone (see `positions`):
+whatever the group protocol does, a position moves once.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Generic, Protocol, TypeVar
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from closedloop.common.consumer import positions
+from closedloop.common.consumer.batch import Batch, Slice
+from closedloop.common.consumer.brake import Brake
+from closedloop.common.consumer.crashpoints import crashpoint
+from closedloop.common.consumer.dead_letters import DeadLetters
+from closedloop.common.consumer.failures import FenceLost, Kind, PositionRefused, Rejection, classify
+from closedloop.common.consumer.watchdog import Watchdog
+from closedloop.common.kafka.partitioner import partition_of
+from closedloop.common.kafka.source import KafkaSource, Record
+from closedloop.common.postgres.pool import Connection, Pool
+from closedloop.common.telemetry import metrics
+
+log = structlog.get_logger()
+T = TypeVar("T")
+POLL_MS: Final = 200
+GATHER_MS: Final = 20
+CAUGHT_UP_EVERY_S: Final = 5.0
+BUG_TRIES: Final = 3
+BACKOFF_MAX_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Decoded(Generic[T]):
+    """A batch as its service reads it: what to apply, what to reject (in record order), how far event time has come."""
+
+    payload: T
+    rejections: Sequence[Rejection] = ()
+    watermarks: Mapping[TopicPartition, datetime] = field(default_factory=dict)
+    skipped: int = 0
+
+
+class Processor(Protocol[T]):
+    """What a service does with batches. `decode` is pure and must not raise for a bad record, but list it."""
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """The topics that are read."""
+
+    def decode(self, batch: Batch) -> Decoded[T]:
+        """Records → payload and rejections."""
+
+    async def apply(self, connection: Connection, payload: T) -> Sequence[Rejection]:
+        """Write the effects in the open transaction; return what turned out to be unacceptable (such as too late)."""
+
+    def committed(self, payload: T) -> None:
+        """The transaction that applied `payload` was committed."""
+
+    def reset(self) -> None:
+        """Positions were read anew: forget whatever was cached of the database's state."""
+
+
+class ConsumerLoop(Generic[T]):
+    """Runs until `stop`. Raises only PositionRefused; every other failure is waited out, rejected or isolated."""
+
+    def __init__(
+        self,
+        source: KafkaSource,
+        pool: Pool,
+        dead_letters: DeadLetters,
+        processor: Processor[T],
+        *,
+        max_batch: int = 20_000,
+        brake: Brake | None = None,
+    ) -> None:
+        self._source = source
+        self._pool = pool
+        self._dead_letters = dead_letters
+        self._processor = processor
+        self._max_batch = max_batch
+        self.brake = brake or Brake()
+        self.braked: str | None = None
+        self._resume = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._positions: dict[TopicPartition, int] = {}
+        self._restored_generation = -1
+        self._pending: asyncio.Task[None] | None = None
+        self._caught_up_marked = 0.0
+        self._waiting_since: float | None = None
+        self.watchdog = Watchdog()
+
+    # --- what others ask and say ---
+
+    def not_ready(self) -> str | None:
+        """Why this consumer does not work at present, or None."""
+        if self.braked:
+            return f"paused: {self.braked}; look at the dead letters, then resume"
+        if self._restored_generation != self._source.generation or self._restored_generation < 1:
+            return "no partitions assigned yet"
+        if self._waiting_since is not None:
+            return "waiting for Kafka or PostgreSQL"
+        return None
+
+    def resume(self) -> None:
+        """Let rejections through for 15 minutes, after the brake stopped the consumer."""
+        self.brake.suspend()
+        self._resume.set()
+
+    def stop(self) -> None:
+        """Finish the batch in hand, then end `run`."""
+        self._stopping.set()
+        self._resume.set()
+
+    # --- the loop ---
+
+    async def run(self) -> None:
+        """Consume until `stop`. Raises PositionRefused with a sentence for the operator."""
+        try:
+            await self._outlast(self._source.start)
+            while not self._stopping.is_set():
+                try:
+                    await self._turn()
+                except FenceLost:
+                    metrics.FENCE_LOST.inc()
+                    log.warning("position moved by another member; reading it anew")
+                    await self._drop_pending()
+                    self._restored_generation = -1
+                except KafkaError as error:
+                    await self._wait("poll", error, 1)
+            with contextlib.suppress(FenceLost):
+                await self._settle()
+        finally:
+            await self._drop_pending()
+            await self._source.stop()
+
+    async def _turn(self) -> None:
+        if self._restored_generation != self._source.generation:
+            await self._drop_pending()
+            await self._outlast(self._restore)
+            return
+        batch = await self._gather()
+        if batch is None:
+            await self._settle()
+            await self._note_idle()
+            return
+        decoded = self._processor.decode(batch)
+        await self._settle()
+        if self._restored_generation == self._source.generation:
+            self._positions |= batch.ends()
+            self._pending = asyncio.create_task(self._commit(batch, decoded))
+
+    async def _restore(self) -> None:
+        generation = self._source.generation
+        assigned = sorted(self._source.assigned())
+        if not assigned:
+            await asyncio.sleep(POLL_MS / 1000)
+            if generation == self._source.generation and generation > 0:
+                self._restored_generation = generation
+            return
+        async with self._pool.acquire() as connection:
+            self._positions = await positions.restore(connection, self._source, assigned)
+        await self._dead_letters.restore(self._positions)
+        self._processor.reset()
+        for tp, offset in self._positions.items():
+            if tp not in self._source.assigned():
+                return  # rebalanced meanwhile; the next turn restores again
+            self._source.seek(tp, offset)
+        self._restored_generation = generation
+        self.watchdog.progress()
+        metrics.RESTORED.inc()
+        log.info("positions restored", positions={f"{tp.topic}/{tp.partition}": o for tp, o in self._positions.items()})
+
+    async def _gather(self) -> Batch | None:
+        """What has come; while the previous batch is still being committed, also what comes meanwhile."""
+        gathered: dict[TopicPartition, list[Record]] = {}
+        room = self._max_batch
+        timeout = POLL_MS
+        while room > 0:
+            polled = await self._source.poll(room, timeout)
+            if self._restored_generation != self._source.generation:
+                return None
+            for tp, records in polled.items():
+                gathered.setdefault(tp, []).extend(records)
+                room -= len(records)
+            if not gathered or self._pending is None or self._pending.done():
+                break
+            timeout = GATHER_MS
+        slices = [Slice(tp, self._positions[tp], records) for tp, records in gathered.items() if tp in self._positions]
+        for part in slices:
+            self._sample_key(part)
+        return Batch(tuple(sorted(slices, key=lambda part: part.partition))) if slices else None
+
+    async def _settle(self) -> None:
+        """Wait for the batch that is being committed; its failure is this loop's."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            await pending
+
+    async def _drop_pending(self) -> None:
+        """The batch in hand is committed or not; either way the positions are read anew afterwards."""
+        with contextlib.suppress(FenceLost):
+            await self._settle()
+
+    # --- one batch ---
+
+    async def _commit(self, batch: Batch, decoded: Decoded[T]) -> None:
+        """Apply one batch for good. Returns when it is committed (or `stop` interrupts an outage); raises FenceLost."""
+        attempt = 0
+        while True:
+            if not await self._pass_brake(batch, decoded):
+                return
+            try:
+                await self._transaction(batch, decoded)
+                return
+            except FenceLost:
+                raise
+            except Exception as error:
+                kind = classify(error)
+                if kind is Kind.WAIT:
+                    attempt += 1
+                    if not await self._wait("apply", error, attempt):
+                        return
+                else:
+                    await self._isolate(batch, error, kind)
+                    return
+
+    async def _transaction(self, batch: Batch, decoded: Decoded[T]) -> None:
+        started = asyncio.get_running_loop().time()
+        crashpoint("consumer.before_transaction")
+        async with self._pool.acquire() as connection, connection.transaction():
+            await positions.advance(connection, batch, dict(decoded.watermarks))
+            crashpoint("consumer.after_fence")
+            late = await self._processor.apply(connection, decoded.payload)
+            crashpoint("consumer.after_effects")
+            rejections = [*decoded.rejections, *late]
+            if rejections:
+                await self._dead_letters.publish(rejections)
+                crashpoint("consumer.after_dead_letters")
+        crashpoint("consumer.after_commit")
+        self._processor.committed(decoded.payload)
+        self._dead_letters.committed(batch.ends())
+        self._count(batch, decoded, rejections, asyncio.get_running_loop().time() - started)
+        await self._source.commit(batch.ends())
+
+    async def _isolate(self, batch: Batch, error: Exception, kind: Kind) -> None:
+        """A batch that cannot be applied whole: halve it until the record that cannot be is alone."""
+        if len(batch) > 1:
+            for half in batch.halves():
+                if self._stopping.is_set():
+                    return
+                await self._commit(half, self._processor.decode(half))
+            return
+        [record] = batch.records()
+        attempts = 1
+        first_seen = datetime.now(UTC)
+        while kind is Kind.BUG and attempts < BUG_TRIES:
+            attempts += 1
+            try:
+                await self._transaction(batch, self._processor.decode(batch))
+                return
+            except FenceLost:
+                raise
+            except Exception as again:
+                error, kind = again, classify(again)
+        if kind is Kind.WAIT:
+            await self._commit(batch, self._processor.decode(batch))
+            return
+        log.error("record rejected", topic=record.topic, partition=record.partition, offset=record.offset, exc_info=error)
+        rejection = Rejection(
+            record,
+            "bug" if kind is Kind.BUG else "data",
+            type(error).__name__,
+            "the service failed on this record; its log names the place" if kind is Kind.BUG else "the database refused its data",
+            attempts,
+            first_seen,
+        )
+        nothing = self._processor.decode(Batch(()))
+        await self._commit(batch, Decoded(nothing.payload, [rejection]))
+
+    # --- outages and the brake ---
+
+    async def _pass_brake(self, batch: Batch, decoded: Decoded[T]) -> bool:
+        """Hold while the brake says so. False: stopped meanwhile."""
+        rejected = {(r.record.topic, r.record.partition, r.record.offset) for r in decoded.rejections}
+        if rejected:
+            outcomes = [(r.topic, r.partition, r.offset) in rejected for r in batch.records()]
+        else:
+            outcomes = [False] * len(batch)
+        while (reason := self.brake.check(outcomes)) is not None:
+            self.braked = reason
+            metrics.BRAKED.set(1)
+            log.critical("consumer paused", reason=reason)
+            self._resume.clear()
+            await self._resume.wait()
+            if self._stopping.is_set():
+                return False
+        self.braked = None
+        metrics.BRAKED.set(0)
+        return True
+
+    async def _wait(self, what: str, error: Exception, attempt: int) -> bool:
+        """Back off during an outage. False: stopped meanwhile."""
+        loop = asyncio.get_running_loop()
+        if self._waiting_since is None:
+            self._waiting_since = loop.time()
+        metrics.WAITING.set(1)
+        delay = min(BACKOFF_MAX_S, 0.1 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1)  # noqa: S311 (jitter)
+        log.warning("waiting", during=what, error=type(error).__name__, attempt=attempt, seconds=round(delay, 1))
+        self.watchdog.progress()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), delay)
+        return not self._stopping.is_set()
+
+    async def _outlast(self, action: "Action") -> None:
+        """Repeat `action` through outages until it succeeds or `stop`."""
+        attempt = 0
+        while not self._stopping.is_set():
+            try:
+                await action()
+                self._working()
+                return
+            except PositionRefused:
+                raise
+            except Exception as error:
+                if classify(error) is Kind.BUG:
+                    raise
+                attempt += 1
+                await self._wait(action.__name__, error, attempt)
+
+    def _working(self) -> None:
+        self._waiting_since = None
+        metrics.WAITING.set(0)
+        self.watchdog.progress()
+
+    # --- what is told about it ---
+
+    def _count(self, batch: Batch, decoded: Decoded[T], rejections: Sequence[Rejection], seconds: float) -> None:
+        self._working()
+        for part in batch.slices:
+            topic = part.partition.topic
+            rejected = sum(1 for r in rejections if r.record.topic == topic and r.record.partition == part.partition.partition)
+            metrics.RECORDS.labels(topic, "rejected").inc(rejected)
+            metrics.RECORDS.labels(topic, "taken").inc(len(part.records) - rejected)
+            unread = self._source.unread(part.partition, part.end) or 0
+            metrics.LAG.labels(topic, str(part.partition.partition)).set(unread)
+            age = datetime.now(UTC).timestamp() - part.records[-1].timestamp / 1000
+            metrics.LAG_SECONDS.labels(topic).set(max(0.0, age) if unread else 0)
+        for r in rejections:
+            metrics.DEAD_LETTERS.labels(r.record.topic, r.stage).inc()
+        metrics.BATCH_RECORDS.observe(len(batch))
+        metrics.BATCH_SECONDS.observe(seconds)
+
+    async def _note_idle(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._caught_up_marked < CAUGHT_UP_EVERY_S:
+            return
+        caught_up = [tp for tp, position in self._positions.items() if self._source.unread(tp, position) == 0]
+        if caught_up:
+            try:
+                async with self._pool.acquire() as connection:
+                    await positions.mark_caught_up(connection, caught_up)
+            except Exception as error:
+                if classify(error) is not Kind.WAIT:
+                    raise
+                await self._wait("mark caught up", error, 1)
+                return
+            self._working()
+        self._caught_up_marked = now
+        await self.watchdog.check(self._source, self._positions)
+
+    def _sample_key(self, part: Slice) -> None:
+        """One record a slice: dedup and order hold per partition only while producers agree on the partitioner."""
+        record = part.records[-1]
+        partitions = self._source.partitions(part.partition.topic)
+        if record.key and partitions and partition_of(record.key, partitions) != part.partition.partition:
+            metrics.MISPLACED.labels(part.partition.topic).inc()
+
+
+class Action(Protocol):
+    """An awaitable step with a name for the log."""
+
+    __name__: str
+
+    async def __call__(self) -> None:
+        """Do it, or raise."""

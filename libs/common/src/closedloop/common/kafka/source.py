@@ -1,0 +1,124 @@
+"""Reading with positions that PostgreSQL keeps. No other module knows aiokafka's consumer: another client is one file."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
+
+from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.topic_identity import read_identity
+
+Record: TypeAlias = ConsumerRecord
+STOP_TIMEOUT_S = 10.0
+SESSION_TIMEOUT_MS = 45_000
+# aiokafka would leave the group when a database outage keeps us from polling; our own watchdog judges progress instead
+MAX_POLL_INTERVAL_MS = 24 * 3600 * 1000
+
+
+class _Rebalanced(ConsumerRebalanceListener):
+    def __init__(self, source: "KafkaSource") -> None:
+        self._source = source
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        self._source.generation += 1
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        self._source.generation += 1
+
+
+class KafkaSource:
+    """A member of a consumer group over whole topics.
+
+    `generation` changes with every rebalance; records polled under an older one must not be used, and positions
+    must be set anew (`seek`) before the next poll counts.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        group: str,
+        topics: Sequence[str],
+        *,
+        member: str | None = None,
+        session_timeout_ms: int = SESSION_TIMEOUT_MS,
+        max_partition_fetch_bytes: int = 4 * 1024 * 1024,
+    ) -> None:
+        self.generation = 0
+        self.topics = list(topics)
+        self._consumer = AIOKafkaConsumer(
+            **kafka.client_options(),
+            group_id=group,
+            group_instance_id=member,
+            client_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            session_timeout_ms=session_timeout_ms,
+            heartbeat_interval_ms=min(3000, session_timeout_ms // 3),
+            max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+            rebalance_timeout_ms=session_timeout_ms,
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+            max_partition_fetch_bytes=max_partition_fetch_bytes,
+            fetch_max_bytes=16 * 1024 * 1024,
+            metadata_max_age_ms=60_000,
+        )
+
+    async def start(self) -> None:
+        """Connect and join the group. Raises KafkaError while no broker answers."""
+        self._consumer.subscribe(self.topics, listener=_Rebalanced(self))
+        await self._consumer.start()
+
+    async def stop(self) -> None:
+        """Leave without commit: positions are in PostgreSQL. Bounded, as aiokafka's stop may hang or cancel itself."""
+        stopping = asyncio.ensure_future(self._consumer.stop())
+        await asyncio.wait([stopping], timeout=STOP_TIMEOUT_S)
+        if stopping.done():
+            if not stopping.cancelled():
+                stopping.exception()
+        else:
+            stopping.cancel()
+
+    def assigned(self) -> set[TopicPartition]:
+        """The partitions that this member holds now."""
+        return set(self._consumer.assignment())
+
+    async def poll(self, max_records: int, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
+        """At most `max_records` that have come, waiting at most `timeout_ms` for the first. Raises KafkaError."""
+        polled: dict[TopicPartition, list[Record]] = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
+        return polled
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """The next poll of `partition` begins at `offset`."""
+        self._consumer.seek(partition, offset)
+
+    async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """(first offset kept, next offset to be written) of each. Raises KafkaError."""
+        first = await self._consumer.beginning_offsets(list(partitions))
+        last = await self._consumer.end_offsets(list(partitions))
+        return {tp: (first[tp], last[tp]) for tp in partitions}
+
+    def unread(self, partition: TopicPartition, position: int) -> int | None:
+        """How many records stand after `position`, as of the last fetch; None where nothing was fetched yet."""
+        end = self._consumer.last_stable_offset(partition)
+        return None if end is None or end < 0 else max(0, end - position)
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions the topic has, 0 while unknown."""
+        return len(self._consumer.partitions_for_topic(topic) or ())
+
+    async def identity(self) -> tuple[str, dict[str, str]]:
+        """(cluster id, topic → topic id). Raises KafkaError."""
+        return await read_identity(self._consumer._client, self.topics)
+
+    async def commit(self, positions: dict[TopicPartition, int]) -> None:
+        """Tell the group's offsets to lag tools. A failure matters to nobody else and is swallowed."""
+        held = {tp: OffsetAndMetadata(offset, "") for tp, offset in positions.items() if tp in self.assigned()}
+        if held:
+            try:
+                await asyncio.wait_for(self._consumer.commit(held), 5)
+            except (KafkaError, TimeoutError):
+                return

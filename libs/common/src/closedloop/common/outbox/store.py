@@ -1,0 +1,74 @@
+"""The outbox: what a service says stands in the same transaction as what it did."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from closedloop.common.events.model import OwnEvent
+from closedloop.common.events.topics import TOPIC_OF_TYPE
+from closedloop.common.postgres.pool import Connection
+
+OUTBOX_DDL: Final = """
+CREATE TABLE outbox (
+    seq         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id          text        NOT NULL UNIQUE,   -- the CloudEvents id
+    topic       text        NOT NULL,
+    key         text        NOT NULL,
+    payload     bytea       NOT NULL,          -- the structured CloudEvent as it is published
+    traceparent text,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+)"""
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An event to be published once its transaction is committed. `key` orders: events of one key leave in order of writing."""
+
+    key: str
+    event: OwnEvent
+
+
+def own_event(cls: type[Any], *, id: str, source: str, at: datetime, subject: str, sequence: int, data: Any) -> Any:
+    """A service's own event. `id` must derive from the fact it states, so that saying it again is the same event.
+
+    `sequence` is the version of the aggregate (`subject`), taken under its row's lock: readers can order by it.
+    """
+    return cls(
+        specversion="1.0",
+        id=id,
+        source=source,
+        time=at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        subject=subject,
+        datacontenttype="application/json",
+        sequence=str(sequence),
+        data=data,
+    )
+
+
+async def put(connection: Connection, outgoing: Sequence[Outgoing]) -> None:
+    """Write the messages in the open transaction. Each aggregate's row must be locked by it: that keeps the order per key."""
+    if not outgoing:
+        return
+    await connection.execute(
+        """INSERT INTO outbox (id, topic, key, payload)
+           SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) ON CONFLICT (id) DO NOTHING""",
+        [o.event.id for o in outgoing],
+        [TOPIC_OF_TYPE[type(o.event)].name for o in outgoing],
+        [o.key for o in outgoing],
+        [_without_nulls(o.event) for o in outgoing],
+    )
+
+
+def _without_nulls(event: OwnEvent) -> bytes:
+    # an absent field is left out on the wire, not sent as null
+    return _encode(_prune(msgspec.to_builtins(event)))
+
+
+def _prune(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _prune(item) for key, item in value.items() if item is not None}
+    return value
