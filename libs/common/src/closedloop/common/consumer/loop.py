@@ -289,10 +289,7 @@ class ConsumerLoop(Generic[T]):
     async def _pass_brake(self, batch: Batch, decoded: Decoded[T]) -> bool:
         """Hold while the brake says so. False: stopped meanwhile."""
         rejected = {(r.record.topic, r.record.partition, r.record.offset) for r in decoded.rejections}
-        if rejected:
-            outcomes = [(r.topic, r.partition, r.offset) in rejected for r in batch.records()]
-        else:
-            outcomes = [False] * len(batch)
+        outcomes = [(r.topic, r.partition, r.offset) in rejected for r in batch.records()] if rejected else [False] * len(batch)
         while (reason := self.brake.check(outcomes)) is not None:
             self.braked = reason
             metrics.BRAKED.set(1)

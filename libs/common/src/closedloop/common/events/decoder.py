@@ -45,7 +45,7 @@ def decode_structured(raw: bytes) -> AnyEvent:
 
 
 def decode_binary(raw: bytes, attributes: dict[str, str]) -> AnyEvent:
-    """The event whose envelope stands in `attributes` (CloudEvents names without prefix) and whose data is `raw`. Raises Refused."""
+    """The event with its envelope in `attributes` (CloudEvents names without prefix) and its data in `raw`. Raises Refused."""
     if len(raw) > MAX_EVENT_BYTES:
         raise Refused("data", f"is {len(raw)} bytes long; the limit is {MAX_EVENT_BYTES}")
     for name in _REQUIRED_ATTRIBUTES:
@@ -85,7 +85,7 @@ def binary_attributes(headers: Headers) -> dict[str, str] | None:
 
 
 def check(event: AnyEvent, received_at: datetime) -> datetime:
-    """All rules beyond types. `received_at`: the record's append time, or now at ingest. Returns event time in UTC. Raises Refused."""
+    """All rules beyond types → event time in UTC. `received_at`: the record's append time, or now at ingest. Raises Refused."""
     at = parse_time(event.time)
     check_time(at, received_at)
     if isinstance(event, model.InputEvent):

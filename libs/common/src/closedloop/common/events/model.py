@@ -1,8 +1,8 @@
 """The language: every event type of contract version 1, as the CloudEvents envelope with its typed `data`.
 
 Field names, closed lists and required fields are the public contract (README, "Events"). Unknown fields are ignored.
-`None` stands for an absent field. `time` is kept as the RFC 3339 text that the producer sent: `closedloop.common.events.rules.parse_time`
-turns it into an aware datetime, and a columnar reader may parse a million of them at once.
+`None` stands for an absent field. `time` is kept as the RFC 3339 text that the producer sent: `rules.parse_time` turns it into
+an aware datetime, and a columnar reader may parse a million of them at once.
 """
 
 from typing import Literal, TypeAlias

@@ -1,7 +1,7 @@
 """JSON that every reader understands alike: no duplicate keys, no NUL, no lone surrogates, UTF-8, bounded depth.
 
 msgspec is fast but takes the last of two duplicate keys and lets `\\u0000` through, which PostgreSQL then refuses. A full
-strict parse costs three times the decode, so `is_plainly_strict` proves the common case (no escapes, no duplicate keys) by counting.
+strict parse costs three times the decode, so `is_plainly_strict` proves the common case (no escapes, no duplicates) by counting.
 """
 
 from typing import Final

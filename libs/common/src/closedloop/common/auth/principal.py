@@ -1,0 +1,27 @@
+"""Who asks, and what the token allows."""
+
+from dataclasses import dataclass
+
+from closedloop.common.http.problems import Forbidden
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The holder of a valid token. `regions` is None where the token covers all."""
+
+    subject: str
+    client: str
+    scopes: frozenset[str]
+    regions: frozenset[str] | None
+
+    def covers(self, region: str) -> bool:
+        """Whether the token's regions contain this one."""
+        return self.regions is None or region in self.regions
+
+    def region_filter(self, region: str | None = None) -> list[str] | None:
+        """The regions to ask the database for (None: all). A foreign region in a filter is Forbidden."""
+        if region is None:
+            return None if self.regions is None else sorted(self.regions)
+        if not self.covers(region):
+            raise Forbidden(f"region: the token does not cover {region}", field="region")
+        return [region]

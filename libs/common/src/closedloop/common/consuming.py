@@ -1,0 +1,101 @@
+"""A consuming service's parts, wired the same everywhere: pool, sink, relay, consumer loop, its own jobs."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+
+from closedloop.common.auth import Principal, Requires
+from closedloop.common.auth.roles import OPERATIONS
+from closedloop.common.consumer.dead_letters import DeadLetters
+from closedloop.common.consumer.loop import ConsumerLoop, Processor
+from closedloop.common.http.app import Health
+from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.sink import KafkaSink
+from closedloop.common.kafka.source import KafkaSource
+from closedloop.common.outbox.relay import Relay
+from closedloop.common.postgres.pool import Pool, create_pool
+from closedloop.common.service import Job, jobs_running
+from closedloop.common.settings import ServerSettings
+
+CLOSE_POOL_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What use cases need."""
+
+    pool: Pool
+    relay: Relay
+
+
+Build = Callable[[Parts], tuple[Processor[Any], Mapping[str, Job]]]
+
+
+@contextlib.asynccontextmanager
+async def consuming(
+    app: FastAPI,
+    service: str,
+    settings: ServerSettings,
+    kafka: KafkaSettings,
+    build: Build,
+    *,
+    max_batch: int = 5_000,
+    pool_size: int = 10,
+) -> AsyncIterator[Parts]:
+    """Run the consumer loop, the relay and the service's own jobs (from `build`) while the app serves.
+
+    Sets readiness and liveness on the app's Health. On exit: not ready, jobs stopped (consumer first, relay last), clients closed.
+    """
+    health: Health = app.state.health
+    pool = await create_pool(settings.database_url.get_secret_value(), service, max_size=pool_size)
+    sink = KafkaSink(kafka, f"closedloop-{service}")
+    relay = Relay(pool, sink)
+    parts = Parts(pool, relay)
+    processor, jobs = build(parts)
+    source = KafkaSource(
+        kafka,
+        f"closedloop-{service}",
+        processor.topics,
+        member=settings.group_member,
+        session_timeout_ms=settings.session_timeout_ms,
+    )
+    loop = ConsumerLoop(source, pool, DeadLetters(kafka, sink, service), processor, max_batch=max_batch)
+
+    async def consumer_ready() -> str | None:
+        return loop.not_ready()
+
+    async def postgres_ready() -> str | None:
+        await pool.fetchval("SELECT 1")
+        return None
+
+    health.alive.append(lambda: loop.watchdog.alive)
+    health.ready |= {"consumer": consumer_ready, "postgres": postgres_ready}
+    app.state.consumer = loop
+    try:
+        async with jobs_running(consumer=loop, **jobs, relay=relay):
+            yield parts
+            health.stopping = True
+    finally:
+        await sink.stop()
+        try:
+            await asyncio.wait_for(pool.close(), CLOSE_POOL_S)
+        except TimeoutError:
+            pool.terminate()
+
+
+def operations_routes() -> APIRouter:
+    """What an operator may tell a consumer."""
+    router = APIRouter(prefix="/v1/consumer", tags=["operations"])
+
+    @router.post("/resume", summary="Go on after too many rejections had paused it; for 15 minutes nothing pauses it again")
+    async def resume(request: Request, _: Annotated[Principal, Depends(Requires(OPERATIONS))]) -> dict[str, str | None]:
+        loop: ConsumerLoop[Any] = request.app.state.consumer
+        was = loop.braked
+        loop.resume()
+        return {"was_paused_because": was}
+
+    return router
