@@ -144,7 +144,7 @@ def install_problems(app: FastAPI) -> None:
     """All exceptions of the app's routes become problems."""
     handler = new_exception_handler(
         unhandled_wrappers={"default": Internal},
-        handlers={Exception: cast(Handler, _outage)},
+        handlers={Exception: cast("Handler[Any, Any]", _outage)},
         request_validation_handler=_validation,
     )
     add_exception_handler(app, handler, generic_swagger_defaults=False)
