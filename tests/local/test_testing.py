@@ -25,9 +25,7 @@ async def test_the_broker_takes_events_of_a_megabyte_and_creates_no_topic_by_its
         await admin.create_topics([NewTopic(topic_prefix + "events", 3, 1)])
     finally:
         await admin.close()
-    producer = AIOKafkaProducer(
-        bootstrap_servers=kafka_bootstrap, acks="all", max_request_size=2_000_000, request_timeout_ms=2_000
-    )
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, acks="all", max_request_size=2_000_000, request_timeout_ms=2_000)
     await producer.start()
     try:
         sent = await producer.send_and_wait(topic_prefix + "events", b"x" * 1_000_000, key=b"C1")

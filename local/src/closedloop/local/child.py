@@ -35,6 +35,7 @@ class Child:
         self._death_signal = death_signal
         self._user = user
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked = False
 
     @property
     def pid(self) -> int | None:
@@ -70,18 +71,17 @@ class Child:
                     start_new_session=True,
                 )
 
-        self._process = on_lasting_thread(spawn)
+        self._process, self._asked = on_lasting_thread(spawn), False
         pid = self._process.pid
         mark = {"pid": pid, "birth": processes.birth(pid), "stop_signal": int(self._stop_signal)}
         self._pid_file.write_text(json.dumps(mark))
 
     def stop(self, seconds: float) -> bool:
-        """Ask it to end; after the time, kill it. True where it ended by itself. A frozen one is thawed first."""
+        """Ask it to end; after the time, kill it. True where it ended by itself."""
         if not self.running or self._process is None:
             self._forget()
             return True
-        self.resume()
-        self._process.send_signal(self._stop_signal)
+        self.ask_to_stop()
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -90,9 +90,17 @@ class Child:
         self._forget()
         return True
 
+    def ask_to_stop(self) -> None:
+        """The stop signal, without waiting; a frozen one is thawed first."""
+        if self._process is not None and self.running and not self._asked:
+            self._asked = True  # a second signal means "at once" to many programs
+            self.resume()
+            self._process.send_signal(self._stop_signal)
+
     def kill(self) -> None:
         """SIGKILL to it and its descendants, as a crash of the machine would; returns when all are gone."""
-        if self._process is None:
+        if self._process is None or not self.running:
+            self._forget()
             return
         members = processes.family(self._process.pid)
         processes.send(members, signal.SIGKILL)

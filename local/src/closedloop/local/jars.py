@@ -65,12 +65,15 @@ def provide(cache: Path, progress: Progress = lambda done, total: None) -> list[
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as download:
                 context = MavenContext(
-                    repo_cache=Path(download), remote_repos=GlobalSettings.load().repositories or None, timeout=30
+                    repo_cache=Path(download), remote_repos=GlobalSettings.load().repositories or None, timeout=10
                 )
-                with ThreadPoolExecutor(8) as pool:
+                pool = ThreadPoolExecutor(8)
+                try:
                     for jar in pool.map(lambda jar: _fetch(context, jar, folder), missing):
                         done += jar.size
                         progress(done, total)
+                finally:  # at the first failure or Ctrl-C the rest is not even begun
+                    pool.shutdown(wait=True, cancel_futures=True)
         except OSError as error:  # requests' own errors are OSErrors and are turned into a sentence in _fetch
             raise LocalStackError(
                 f"Kafka's jars cannot be written to {folder} ({error.strerror}): free some space or fix its "

@@ -65,6 +65,11 @@ class KafkaServer:
         return self._child.running
 
     @property
+    def exit_code(self) -> int | None:
+        """None while it runs or was never started; negative: the signal that ended it."""
+        return self._child.exit_code
+
+    @property
     def log(self) -> Path:
         return self._child.log
 

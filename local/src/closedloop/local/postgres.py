@@ -77,6 +77,11 @@ class PostgresServer:
         return self._child.running
 
     @property
+    def exit_code(self) -> int | None:
+        """None while it runs or was never started; negative: the signal that ended it."""
+        return self._child.exit_code
+
+    @property
     def log(self) -> Path:
         return self._child.log
 
@@ -99,9 +104,7 @@ class PostgresServer:
         deadline = time.monotonic() + seconds
         while not self._said_ready():
             if not self._child.running:
-                raise LocalStackError(
-                    f"PostgreSQL ended while it started ({self._complaint()}); its log is {self.log}."
-                )
+                raise LocalStackError(f"PostgreSQL ended while it started ({self._complaint()}); its log is {self.log}.")
             if time.monotonic() > deadline:
                 raise LocalStackError(f"PostgreSQL is not ready after {seconds:.0f} s; its log is {self.log}.")
             time.sleep(0.02)
@@ -127,9 +130,7 @@ class PostgresServer:
             return
         marker = self._data / "PG_VERSION"
         found = marker.read_text(errors="replace").strip() if marker.is_file() else None
-        restart = (
-            f"or start afresh with 'mv {self.folder} {self.folder}.old'; the tickets and queues in it are then gone."
-        )
+        restart = f"or start afresh with 'mv {self.folder} {self.folder}.old'; the tickets and queues in it are then gone."
         if found is None or not (self._data / "global" / "pg_control").is_file():
             raise LocalStackError(
                 f"{self._data} is not a PostgreSQL data folder, or a damaged one (PG_VERSION or pg_control is "
@@ -208,6 +209,4 @@ def _unprivileged_user() -> tuple[int, int]:
         except KeyError:
             continue
         return entry.pw_uid, entry.pw_gid
-    raise LocalStackError(
-        "PostgreSQL does not run as root and there is no user 'nobody' here: start this as another user."
-    )
+    raise LocalStackError("PostgreSQL does not run as root and there is no user 'nobody' here: start this as another user.")

@@ -12,9 +12,7 @@ from pathlib import Path
 def birth(pid: int) -> str | None:
     """A mark that no later process with the same number has (None: no such process, or it has ended)."""
     if sys.platform != "linux":
-        shown = subprocess.run(
-            ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-        )
+        shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
         state, _, started = shown.stdout.strip().partition(" ")
         return None if not started or state.startswith("Z") else started.strip()
     try:

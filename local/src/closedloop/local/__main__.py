@@ -1,0 +1,5 @@
+"""`python -m closedloop.local`."""
+
+from closedloop.local.commands import main
+
+main()

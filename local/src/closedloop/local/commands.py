@@ -1,0 +1,39 @@
+"""The commands behind `make run`, `make token` and `make demo`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from closedloop.local.issuer import Issuer
+from closedloop.local.places import var_dir
+from closedloop.local.problems import LocalStackError
+from closedloop.local.run import run
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="The whole system on this machine.")
+
+
+@app.command("run")
+def run_command() -> None:
+    """Start Kafka, PostgreSQL and all services; Ctrl-C stops them."""
+    run()
+
+
+@app.command()
+def token(
+    role: Annotated[str, typer.Option(help="producer, agent, analyst, manager or admin")],
+    subject: Annotated[str | None, typer.Option(help="who the token is for; default local-<role>")] = None,
+    regions: Annotated[str | None, typer.Option(help="region codes, as in NJ,SZ; default all")] = None,
+) -> None:
+    """Print a token for curl, signed by the local stack's issuer, valid for 12 hours."""
+    chosen = ("*",) if regions is None else tuple(regions.split(","))
+    print(Issuer(var_dir() / "issuer").mint(role, subject, chosen))
+
+
+def main() -> None:
+    """Run the command named on the command line; an obstacle is one sentence on stderr and exit code 1."""
+    try:
+        app()
+    except LocalStackError as problem:
+        print(problem, file=sys.stderr)
+        sys.exit(1)

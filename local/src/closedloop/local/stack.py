@@ -1,0 +1,271 @@
+"""The whole system on one machine: Kafka, PostgreSQL, topics, migrations, services. Tests use it as a class."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+from aiokafka.errors import KafkaError
+
+from closedloop.common.kafka.admin import ensure_topics
+from closedloop.common.kafka.client import KafkaSettings
+from closedloop.local import jars
+from closedloop.local.addresses import SERVICES, Ports, check_free, variable_of
+from closedloop.local.child import end_orphan
+from closedloop.local.issuer import ALL_REGIONS, Issuer
+from closedloop.local.kafka import KafkaServer
+from closedloop.local.postgres import PostgresServer
+from closedloop.local.problems import LocalStackError
+from closedloop.local.service import Service
+from closedloop.local.state import StateFolder
+
+DATABASE = "closedloop"
+SERVICES_STOP_S = 9.0
+_WITHOUT_DATABASE = frozenset({"ingest"})
+
+
+class Stack:
+    """One running system with its state in `var`.
+
+    `environment` goes to every service and may hold KAFKA_BOOTSTRAP and DATABASE_URL: then that server is used and none
+    is started. `services` says which are started. `kafka` and `postgres` are the servers, None where they are the user's.
+
+        with Stack(folder, Ports.free()) as stack:
+            post(stack.url("ingest") + "/v1/evaluations", token=stack.token("producer"))
+            stack.service("kpi").kill()
+            stack.service("kpi").start({"CRASHPOINT": "after-commit"})
+    """
+
+    def __init__(
+        self,
+        var: Path,
+        ports: Ports | None = None,
+        environment: Mapping[str, str] | None = None,
+        *,
+        services: Sequence[str] = SERVICES,
+        kafka_overrides: Mapping[str, str] | None = None,
+        postgres_overrides: Mapping[str, str] | None = None,
+        say: Callable[[str], None] = lambda sentence: None,
+        progress: jars.Progress = lambda done, total: None,
+    ) -> None:
+        self.ports = ports or Ports()
+        self._given = dict(environment or {})
+        self._say, self._progress = say, progress
+        self._state = StateFolder(var)
+        self.var = self._state.path
+        self.issuer = Issuer(self.var / "issuer")
+        self._names = tuple(services)
+        self._kafka_overrides, self._postgres_overrides = kafka_overrides, postgres_overrides
+        self.kafka: KafkaServer | None = None
+        self.postgres: PostgresServer | None = None
+        self._services: dict[str, Service] = {}
+
+    def __enter__(self) -> "Stack":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def bootstrap(self) -> str:
+        """Kafka's bootstrap servers, ours or the user's."""
+        return self._given.get("KAFKA_BOOTSTRAP") or f"127.0.0.1:{self.ports.kafka}"
+
+    @property
+    def admin_url(self) -> str:
+        """The database administrator's URL (DATABASE_URL)."""
+        given = self._given.get("DATABASE_URL")
+        return given or self._own_postgres().url(DATABASE)
+
+    @property
+    def services(self) -> list[Service]:
+        """All that were started, further instances too."""
+        return list(self._services.values())
+
+    def service(self, label: str) -> Service:
+        """A service (or further instance) by its name."""
+        return self._services[label]
+
+    def url(self, service: str) -> str:
+        """http://127.0.0.1:<port> of a service."""
+        return f"http://127.0.0.1:{self.ports.of(service)}"
+
+    def token(self, role: str, subject: str | None = None, regions: Sequence[str] = ALL_REGIONS) -> str:
+        """A bearer token of the stack's issuer."""
+        return self.issuer.mint(role, subject, regions)
+
+    def database_url(self, service: str) -> str:
+        """The URL of a service's own role."""
+        given = self._given.get(f"{service.upper()}_DATABASE_URL")
+        if given:
+            return given
+        role = f"closedloop_{service}"
+        parts = urlsplit(self.admin_url)
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{role}:{self._state.secret(role)}@{host}"))
+
+    def environment(self) -> dict[str, str]:
+        """What every service gets; without the administrator's DATABASE_URL, which only migrations have."""
+        ours = {variable_of(name): str(self.ports.of(name)) for name in SERVICES}
+        ours |= self.issuer.environment()
+        ours |= {f"{name.upper()}_DATABASE_URL": self.database_url(name) for name in self._with_database()}
+        environment = {**os.environ, **ours, **self._given, "KAFKA_BOOTSTRAP": self.bootstrap}
+        environment.pop("DATABASE_URL", None)
+        return environment
+
+    def start(self) -> None:
+        """Start everything and wait until all is ready. LocalStackError says what stands in the way; nothing is left."""
+        self._state.take()
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the services, then Kafka, then PostgreSQL: cleanly, within 20 s in all."""
+        for service in self.services:
+            service.ask_to_stop()
+        deadline = time.monotonic() + SERVICES_STOP_S
+        for service in self.services:
+            if not service.stop(max(0.1, deadline - time.monotonic())):
+                self._say(f"{service.label} did not end in time and was killed")
+        if self.kafka and not self.kafka.stop(6):
+            self._say("Kafka did not end in time and was killed")
+        if self.postgres and not self.postgres.stop(4):
+            self._say("PostgreSQL did not end in time and was killed")
+        self._state.release()
+
+    def add_instance(self, service: str, instance: str, port: int) -> Service:
+        """One more process of a service (not started yet): consumers then share the partitions."""
+        added = Service(service, port, self.environment(), self.var, instance)
+        self._services[added.label] = added
+        return added
+
+    def _start(self) -> None:
+        for pid_file in sorted((self.var / "run").glob("*.pid")):
+            if end_orphan(pid_file):
+                self._say(f"ended {pid_file.stem}, left over from a stack that was killed")
+        self._create_servers()
+        check_free({name: self.ports.of(name) for name in self._own_parts()})
+        if self.kafka:
+            self._say("starting Kafka")
+            self.kafka.launch(self._progress)
+        if self.postgres:
+            self._say("starting PostgreSQL")
+            self.postgres.launch()
+            self.postgres.wait_ready()
+        self._create_database()
+        self._migrate()
+        if self.kafka:
+            self.kafka.wait_ready()
+        self._create_topics()
+        self._say(f"starting {', '.join(self._names)}")
+        environment = self.environment()
+        self._services = {name: Service(name, self.ports.of(name), environment, self.var) for name in self._names}
+        for service in self.services:
+            service.launch()
+        for service in self.services:
+            service.wait_ready()
+
+    def _create_servers(self) -> None:
+        if not self._given.get("KAFKA_BOOTSTRAP"):
+            folder = self.var / "kafka"
+            end_orphan(folder / "kafka.pid")
+            self.kafka = KafkaServer(folder, self.ports.kafka, overrides=self._kafka_overrides, log=self.var / "log" / "kafka.log")
+        if not self._given.get("DATABASE_URL"):
+            folder = self.var / "postgres"
+            end_orphan(folder / "postgres.pid")
+            if (folder / "data").exists() and not self._state.has_secret("postgres"):
+                raise LocalStackError(
+                    f"{folder} holds a database but its password in {self.var / 'secrets' / 'postgres'} is missing: "
+                    f"restore that file, or start afresh with 'mv {folder} {folder}.old'."
+                )
+            self.postgres = PostgresServer(
+                folder,
+                self.ports.postgres,
+                self._state.secret("postgres"),
+                overrides=self._postgres_overrides,
+                log=self.var / "log" / "postgres.log",
+            )
+
+    def _own_parts(self) -> Iterable[str]:
+        yield from self._names
+        if self.kafka:
+            yield "kafka"
+        if self.postgres:
+            yield "postgres"
+
+    def _own_postgres(self) -> PostgresServer:
+        if self.postgres is None:
+            raise RuntimeError("the stack was not started")
+        return self.postgres
+
+    def _with_database(self) -> list[str]:
+        return [name for name in self._names if name not in _WITHOUT_DATABASE]
+
+    def _create_database(self) -> None:
+        async def create() -> None:
+            url = self.postgres.admin_url if self.postgres else self.admin_url
+            connection = await asyncpg.connect(url, timeout=10)
+            try:
+                if self.postgres and not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
+                    await connection.execute(f"CREATE DATABASE {DATABASE}")
+            finally:
+                await connection.close()
+
+        try:
+            asyncio.run(create())
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            if self.postgres:
+                raise LocalStackError(
+                    f"PostgreSQL in {self.postgres.folder} refuses its administrator ({error}): restore the password in "
+                    f"{self.var / 'secrets' / 'postgres'}, or start afresh with "
+                    f"'mv {self.postgres.folder} {self.postgres.folder}.old'."
+                ) from error
+            where = urlsplit(self.admin_url)
+            raise LocalStackError(
+                f"DATABASE_URL names a server at {where.hostname}:{where.port or 5432} that does not let us in "
+                f"({type(error).__name__}): start it or correct the URL, or unset DATABASE_URL to use our own."
+            ) from error
+
+    def _migrate(self) -> None:
+        names = self._with_database()
+        self._say(f"migrating {', '.join(names)}")
+        log_folder = self.var / "log"
+        log_folder.mkdir(parents=True, exist_ok=True)
+        environment = {**self.environment(), "DATABASE_URL": self.admin_url}
+        running = {}
+        for name in names:
+            with (log_folder / f"{name}-migrate.log").open("wb") as log:
+                command = [sys.executable, "-m", f"closedloop.{name}", "migrate"]
+                running[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.var)
+        try:
+            for name, process in running.items():
+                if process.wait(120) != 0:
+                    raise LocalStackError(f"The migration of {name} failed: its log {log_folder / f'{name}-migrate.log'} says why.")
+        except subprocess.TimeoutExpired:
+            raise LocalStackError(f"The migrations are not done after 120 s; their logs are in {log_folder}.") from None
+        finally:
+            for process in running.values():
+                process.kill()
+                process.wait()
+
+    def _create_topics(self) -> None:
+        try:
+            asyncio.run(ensure_topics(KafkaSettings(bootstrap=self.bootstrap)))
+        except (KafkaError, OSError, TimeoutError) as error:
+            if self.kafka:
+                raise LocalStackError(
+                    f"Kafka did not create the topics ({type(error).__name__}); its log is {self.kafka.log}."
+                ) from error
+            raise LocalStackError(
+                f"KAFKA_BOOTSTRAP={self.bootstrap} does not answer ({type(error).__name__}): start that Kafka or correct "
+                "the address, or unset KAFKA_BOOTSTRAP to use our own."
+            ) from error
