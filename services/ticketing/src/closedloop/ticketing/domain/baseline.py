@@ -114,8 +114,10 @@ def _rhythm_of_others(complaints: Floats, exposure: Floats) -> tuple[Floats, Flo
 def _swing(counts: NDArray[np.int64], expected: Floats, fitted_hours: float, fitted_weekdays: float) -> tuple[Floats, Floats]:
     """Per window: the relative variance of its sums beyond Poisson's, and the standard error of that. Windows begin on
     the hour and do not overlap: swings by the hour are then seen in full, and sums are about independent."""
-    swing, mean = np.zeros(len(WINDOWS)), np.zeros(len(WINDOWS))
     seen = np.array([len(counts) / size for size in _HALF_HOURS])
+    total = float(expected.sum())
+    mean = total / seen
+    swing = np.zeros(len(WINDOWS))
     for place, size in enumerate(_HALF_HOURS.tolist()):
         sums = expected.reshape(-1, size).sum(axis=1)
         strays = counts.reshape(-1, size).sum(axis=1) - sums
@@ -123,8 +125,7 @@ def _swing(counts: NDArray[np.int64], expected: Floats, fitted_hours: float, fit
         fitted = 1 + fitted_weekdays + fitted_hours * min(1.0, 1 / _WINDOW_HOURS[place])
         free = max(seen[place] - fitted, seen[place] / 4)
         squares = float((strays * strays).sum()) * seen[place] / free
-        swing[place] = max(0.0, (squares - float(sums.sum())) / float((sums * sums).sum()))
-        mean[place] = float(sums.mean())
+        swing[place] = max(0.0, (squares - total) / float((sums * sums).sum()))
     of_days = swing[_DAY] + 1 / mean[_DAY]
     beyond_days = np.maximum(swing - swing[_DAY], 0.0) + 1 / mean
     # Whole-day swings show in every window, but only as often as there are days.

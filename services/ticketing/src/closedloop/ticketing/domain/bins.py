@@ -14,7 +14,6 @@ BINS_PER_HALF_HOUR = 3
 BINS_PER_HOUR = 6
 BINS_PER_DAY = 144
 
-_TICK = timedelta.resolution
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -27,7 +26,7 @@ def bin_of(time: datetime) -> int:
 
 def next_bin(time: datetime) -> int:
     """The number of the first bin that begins at `time` or after it."""
-    return bin_of(time - _TICK) + 1
+    return -((_EPOCH - time) // BIN)
 
 
 def bin_start(number: int) -> datetime:

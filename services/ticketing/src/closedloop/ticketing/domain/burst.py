@@ -15,7 +15,7 @@ from scipy.special import betainc
 
 from closedloop.ticketing.domain.alarm_rate import WINDOWS, BurstSettings
 from closedloop.ticketing.domain.baseline import WINDOW_BINS, fit
-from closedloop.ticketing.domain.bins import BINS_PER_DAY, Bins, bin_of, bin_start
+from closedloop.ticketing.domain.bins import BIN, BINS_PER_DAY, Bins, bin_of, bin_start
 from closedloop.ticketing.domain.everyone import DayFrame, Everyone
 from closedloop.ticketing.domain.local_time import local_day
 
@@ -54,7 +54,8 @@ def firings(
     half a day late, as swings and weekdays are unknown; from 14 days on the set rate of false alarms is measured.
     """
     found = []
-    silent_until = bin_of(last_firing + SILENCE) if last_firing is not None else None
+    # In bins, not in datetimes: adding hours to a zoned datetime goes by its wall clock, wrong where clocks change.
+    silent_until = bin_of(last_firing) + SILENCE // BIN if last_firing is not None else None
     for day, first, last in _days(bin_of(after) + 1, bin_of(until), everyone):
         if silent_until is not None:
             first = max(first, silent_until)
@@ -63,7 +64,7 @@ def firings(
         for firing in _suspicions(subject, frame, settings, np.arange(first, last + 1)):
             if silent_until is None or bin_of(firing.window_end) >= silent_until:
                 found.append(firing)
-                silent_until = bin_of(firing.window_end + SILENCE)
+                silent_until = bin_of(firing.window_end) + SILENCE // BIN
     return found
 
 

@@ -7,7 +7,7 @@ where times are equal, so the answer does not depend on the order in which compl
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 ONCE_PER = timedelta(hours=24)
@@ -15,11 +15,18 @@ ONCE_PER = timedelta(hours=24)
 
 @dataclass(frozen=True, order=True)
 class Complaint:
-    """A complaint on one subject. `event_id` must be unique (a CloudEvent's source and id together)."""
+    """A complaint on one subject. `time` needs a zone and is kept in UTC; `event_id` must be unique (a CloudEvent's
+    source and id together)."""
 
     time: datetime
     event_id: str
     customer_id: str
+
+    def __post_init__(self) -> None:
+        if self.time.tzinfo is None:
+            raise ValueError(f"time {self.time.isoformat()} has no zone: give it one, e.g. datetime(…, tzinfo=UTC)")
+        # Two datetimes of one zone are compared by its wall clock, wrong where clocks change.
+        object.__setattr__(self, "time", self.time.astimezone(UTC))
 
 
 def counts(complaint: Complaint, preceding: Complaint | None) -> bool:

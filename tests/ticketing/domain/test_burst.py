@@ -1,0 +1,188 @@
+"""What staff may expect of the batch trigger, on streams without noise."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from closedloop.ticketing.domain.alarm_rate import BurstSettings
+from closedloop.ticketing.domain.bins import BIN, BINS_PER_DAY, Bins, bin_of
+from closedloop.ticketing.domain.burst import Firing, firings
+from closedloop.ticketing.domain.everyone import Everyone, history_start
+from ticketing.domain.burst_streams import HISTORY_DAYS, START, ZONE, bins_of, day_start, everyone_of
+
+SETTINGS = BurstSettings()
+TODAY = day_start(HISTORY_DAYS)
+
+
+def steady(days: int, *, night: float = 0, day: float = 1) -> np.ndarray:
+    """`night` customers an hour before 08:00, `day` an hour from then on, as even as whole customers can be."""
+    hours = np.where(np.arange(days * 24) % 24 < 8, night, day)
+    upto = np.floor(np.cumsum(hours.repeat(6) / 6) + 1e-6)
+    return np.diff(upto, prepend=0).astype(np.int64)
+
+
+def add(counts: np.ndarray, at: datetime, customers: int) -> None:
+    counts[bin_of(at) - bin_of(START)] += customers
+
+
+def watch(
+    counts: np.ndarray,
+    after: datetime = TODAY,
+    days: float = 1,
+    settings: BurstSettings = SETTINGS,
+    last_firing: datetime | None = None,
+) -> list[Firing]:
+    return firings(
+        bins_of(counts),
+        everyone_of(counts),
+        settings,
+        after=after,
+        until=after + timedelta(days=days),
+        last_firing=last_firing,
+    )
+
+
+def test_a_steady_subject_is_quiet() -> None:
+    assert watch(steady(60), days=30) == []
+
+
+def test_a_burst_fires_with_what_was_expected_and_what_was_seen() -> None:
+    counts = steady(31, day=2)
+    add(counts, TODAY + timedelta(hours=12), 20)
+    (firing,) = watch(counts)
+    assert firing.window_end == TODAY + timedelta(hours=12) + BIN
+    assert firing.window == timedelta(minutes=30)
+    assert firing.window_start == firing.window_end - firing.window
+    assert firing.observed in (20, 21)
+    assert firing.expected == pytest.approx(1.0, rel=0.1)
+    assert 0 < firing.p_value < 1e-5
+
+
+def test_a_burst_that_goes_on_fires_again_after_a_day_of_silence() -> None:
+    counts = steady(34)
+    begin = bin_of(TODAY + timedelta(hours=12)) - bin_of(START)
+    counts[begin : begin + BINS_PER_DAY * 3 // 2] += 2
+    first, second = watch(counts, days=3)
+    assert second.window_end - first.window_end == timedelta(hours=24)
+
+
+def test_a_firing_before_the_span_keeps_it_silent() -> None:
+    counts = steady(31, day=2)
+    add(counts, TODAY + timedelta(hours=12), 20)
+    (firing,) = watch(counts)
+    earlier = TODAY + timedelta(hours=1)
+    assert watch(counts, last_firing=earlier) == []
+    assert watch(counts, last_firing=firing.window_end - timedelta(hours=24)) == [firing]
+
+
+def test_what_is_usual_by_day_is_a_burst_at_night() -> None:
+    counts = steady(31, night=0, day=10)
+    by_day, by_night = counts.copy(), counts.copy()
+    add(by_day, TODAY + timedelta(hours=15), 8)
+    add(by_night, TODAY + timedelta(hours=3), 8)
+    assert watch(by_day) == []
+    assert len(watch(by_night)) == 1
+
+
+def test_fewer_than_five_customers_are_no_batch() -> None:
+    four, five = steady(31, day=0), steady(31, day=0)
+    add(four, TODAY + timedelta(hours=12), 4)
+    add(five, TODAY + timedelta(hours=12), 5)
+    assert watch(four) == []
+    assert len(watch(five)) == 1  # nobody ever complained about this before
+
+
+def test_a_rise_by_less_than_half_is_no_batch() -> None:
+    counts = steady(31, day=600)
+    counts[HISTORY_DAYS * BINS_PER_DAY :] = counts[HISTORY_DAYS * BINS_PER_DAY :] * 14 // 10
+    assert watch(counts) == []
+
+
+def test_a_beginning_burst_does_not_raise_what_is_expected() -> None:
+    counts = steady(32, day=2)
+    begin = bin_of(TODAY + timedelta(hours=12)) - bin_of(START)
+    counts[begin : begin + BINS_PER_DAY] += 3
+    _, second = watch(counts, days=2)
+    assert second.window == timedelta(hours=24)
+    assert second.expected == pytest.approx(32, rel=0.1)
+
+
+def test_who_accepts_fewer_false_alarms_hears_later_of_a_burst() -> None:
+    counts = steady(31, day=2)
+    begin = bin_of(TODAY + timedelta(hours=12)) - bin_of(START)
+    counts[begin : begin + 36] += 1
+    (loose,) = watch(counts, settings=BurstSettings(false_alarms_per_month=0.1))
+    (strict,) = watch(counts, settings=BurstSettings(false_alarms_per_month=0.001))
+    assert loose.window_end < strict.window_end
+
+
+def test_a_subject_with_little_history_borrows_the_rhythm_of_all() -> None:
+    busy = steady(31, night=0, day=60)
+    counts = steady(31, day=0)
+    for day in range(HISTORY_DAYS):
+        add(counts, day_start(day) + timedelta(hours=10 + day % 8), 1)
+    add(counts, TODAY + timedelta(hours=12), 6)
+    span = {"after": TODAY, "until": TODAY + timedelta(days=1)}
+    (alone,) = firings(bins_of(counts), everyone_of(counts), SETTINGS, **span)
+    (among_others,) = firings(bins_of(counts), everyone_of(counts + busy), SETTINGS, **span)
+    # The others are quiet for 8 hours of 24: so an hour of the day has 1.5 times what a flat day would give it.
+    assert among_others.expected > alone.expected
+
+
+@pytest.mark.parametrize("days", [0, 1, 2])
+def test_before_three_days_are_recorded_nothing_fires(days: int) -> None:
+    counts = steady(5, day=2)
+    add(counts, day_start(days) + timedelta(hours=12), 1000)
+    assert watch(counts, after=day_start(days), days=1) == []
+
+
+def test_in_the_first_week_a_great_burst_is_found() -> None:
+    counts = steady(6, day=2)
+    begin = 4 * BINS_PER_DAY + 12 * 6
+    counts[begin : begin + BINS_PER_DAY] += 4
+    (firing,) = watch(counts, after=day_start(4), days=1)
+    assert firing.window_end - day_start(4) - timedelta(hours=12) <= timedelta(hours=12)
+
+
+def test_history_start_is_all_that_a_span_needs() -> None:
+    counts = steady(62, day=2)
+    after = day_start(45) + timedelta(hours=12)
+    add(counts, after + timedelta(hours=3), 20)
+    whole = bins_of(counts)
+    start = bin_of(history_start(after, ZONE))
+    enough = Bins(start, whole.between(start, whole.stop))
+    too_little = Bins(start + 1, whole.between(start + 1, whole.stop))
+    span = {"after": after, "until": after + timedelta(days=1)}
+    everyone = everyone_of(counts)
+    assert len(firings(whole, everyone, SETTINGS, **span)) == 1
+    assert firings(enough, Everyone(enough, ZONE, START), SETTINGS, **span) == firings(whole, everyone, SETTINGS, **span)
+    with pytest.raises(ValueError, match="history_start"):
+        firings(too_little, everyone, SETTINGS, **span)
+
+
+def test_an_empty_span_has_no_firings() -> None:
+    assert watch(steady(31), days=0) == []
+    assert watch(steady(31), days=-1) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("false_alarms_per_month", 0.0),
+        ("false_alarms_per_month", float("nan")),
+        ("false_alarms_per_month", float("inf")),
+        ("least_customers", 0),
+        ("least_ratio", 0.9),
+        ("least_ratio", float("nan")),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused_by_name(setting: str, value: float) -> None:
+    with pytest.raises(ValueError, match=setting):
+        BurstSettings(**{setting: value})
+
+
+def test_more_accepted_false_alarms_never_make_a_test_stricter() -> None:
+    limits = [BurstSettings(false_alarms_per_month=t).p_limit(240) for t in (0.001, 0.01, 0.1, 1, 10, 100)]
+    assert limits == sorted(limits)
+    assert limits[-1] == limits[-2]  # F is at most 1
