@@ -8,7 +8,6 @@ import typer
 from closedloop.local.issuer import Issuer
 from closedloop.local.places import var_dir
 from closedloop.local.problems import LocalStackError
-from closedloop.local.run import run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="The whole system on this machine.")
 
@@ -16,6 +15,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Th
 @app.command("run")
 def run_command() -> None:
     """Start Kafka, PostgreSQL and all services; Ctrl-C stops them."""
+    from closedloop.local.run import run  # all of Kafka's and the database's clients: a token needs none of them
+
     run()
 
 
