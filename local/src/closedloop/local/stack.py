@@ -23,6 +23,7 @@ from closedloop.local.postgres import PostgresServer
 from closedloop.local.problems import LocalStackError
 from closedloop.local.service import Service
 from closedloop.local.state import StateFolder
+from closedloop.local.warm_up import warm_up
 
 DATABASE = "closedloop"
 SERVICES_STOP_S = 9.0
@@ -155,8 +156,9 @@ class Stack:
         self._create_servers()
         check_free({name: self.ports.of(name) for name in self._own_parts()})
         if self.kafka:
+            warm_up(self._say, self._progress)
             self._say("starting Kafka")
-            self.kafka.launch(self._progress)
+            self.kafka.launch()
         if self.postgres:
             self._say("starting PostgreSQL")
             self.postgres.launch()

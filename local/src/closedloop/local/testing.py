@@ -35,6 +35,7 @@ from closedloop.local import processes
 from closedloop.local.kafka import KafkaServer
 from closedloop.local.ports import free_port
 from closedloop.local.postgres import PostgresServer
+from closedloop.local.warm_up import warm_up
 
 _PREFIX = "closedloop-tests-"
 
@@ -54,6 +55,7 @@ def server_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def kafka_server(_session_folder: Path) -> Iterator[KafkaServer]:
     """The shared broker. Its sessions may be as short as 1 s."""
+    warm_up()
     server = KafkaServer(_session_folder / "kafka", free_port(), overrides={"group.min.session.timeout.ms": "1000"})
     server.start()
     yield server
