@@ -10,7 +10,7 @@ from typing import Final, Literal, Union, get_args, get_origin, get_type_hints
 import polars as pl
 
 from closedloop.common.events.rules import DEFAULT_SCALE
-from closedloop.common.events.topics import TOPICS, Topic, data_type
+from closedloop.common.events.topics import TOPICS, TYPE_BY_NAME, Topic, data_type
 
 SERVICE: Final = "kpi"
 CONSUMED: Final[tuple[Topic, ...]] = tuple(topic for topic in TOPICS if SERVICE in topic.consumers)
@@ -62,6 +62,26 @@ def _data_columns(topic: Topic) -> dict[str, pl.DataType]:
 
 COLUMNS: Final[dict[str, dict[str, pl.DataType]]] = {topic.name: {**ENVELOPE, **_data_columns(topic)} for topic in CONSUMED}
 """Topic → the columns of its raw frame: the envelope's, then the data fields of all its types."""
+
+
+def _choices(annotation: object) -> tuple[str, ...]:
+    """The closed list of a field, empty where it has none."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((choices for arm in get_args(annotation) if (choices := _choices(arm))), ())
+
+
+CLOSED_LISTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    topic.name: {TYPE: tuple(name for name, cls in TYPE_BY_NAME.items() if cls in topic.types)}
+    | {
+        name: choices
+        for cls in topic.types
+        for name, annotation in get_type_hints(data_type(cls)).items()
+        if (choices := _choices(annotation))
+    }
+    for topic in CONSUMED
+}
+"""Topic → the columns that can hold only certain values, and those values."""
 
 
 def _satisfaction() -> pl.Expr:
