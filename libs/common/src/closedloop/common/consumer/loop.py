@@ -33,6 +33,7 @@ T = TypeVar("T")
 POLL_MS: Final = 200
 GATHER_MS: Final = 20
 CAUGHT_UP_EVERY_S: Final = 5.0
+TELL_EVERY_S: Final = 5.0
 BUG_TRIES: Final = 3
 BACKOFF_MAX_S: Final = 10.0
 
@@ -93,6 +94,7 @@ class ConsumerLoop(Generic[T]):
         self._restored_generation = -1
         self._pending: asyncio.Task[None] | None = None
         self._caught_up_marked = 0.0
+        self._told_at = 0.0
         self._waiting_since: float | None = None
         self.watchdog = Watchdog()
 
@@ -133,6 +135,8 @@ class ConsumerLoop(Generic[T]):
                     await self._drop_pending()
                     self._restored_generation = -1
                 except KafkaError as error:
+                    # positions are checked against what Kafka keeps before anything else is read
+                    self._restored_generation = -1
                     await self._wait("poll", error, 1)
             with contextlib.suppress(FenceLost):
                 await self._settle()
@@ -148,10 +152,12 @@ class ConsumerLoop(Generic[T]):
         batch = await self._gather()
         if batch is None:
             await self._settle()
+            await self._tell_progress()
             await self._note_idle()
             return
         decoded = self._processor.decode(batch)
         await self._settle()
+        await self._tell_progress()
         if self._restored_generation == self._source.generation:
             self._positions |= batch.ends()
             self._pending = asyncio.create_task(self._commit(batch, decoded))
@@ -193,6 +199,8 @@ class ConsumerLoop(Generic[T]):
                 break
             timeout = GATHER_MS
         slices = [Slice(tp, self._positions[tp], records) for tp, records in gathered.items() if tp in self._positions]
+        if any(part.records[0].offset < part.start for part in slices):
+            raise FenceLost
         for part in slices:
             self._sample_key(part)
         return Batch(tuple(sorted(slices, key=lambda part: part.partition))) if slices else None
@@ -247,7 +255,6 @@ class ConsumerLoop(Generic[T]):
         self._processor.committed(decoded.payload)
         self._dead_letters.committed(batch.ends())
         self._count(batch, decoded, rejections, asyncio.get_running_loop().time() - started)
-        await self._source.commit(batch.ends())
 
     async def _isolate(self, batch: Batch, error: Exception, kind: Kind) -> None:
         """A batch that cannot be applied whole: halve it until the record that cannot be is alone."""
@@ -353,6 +360,13 @@ class ConsumerLoop(Generic[T]):
             metrics.DEAD_LETTERS.labels(r.record.topic, r.stage).inc()
         metrics.BATCH_RECORDS.observe(len(batch))
         metrics.BATCH_SECONDS.observe(seconds)
+
+    async def _tell_progress(self) -> None:
+        """The group's offsets in Kafka, now and then: for lag tools alone, so never ahead of what is committed."""
+        now = asyncio.get_running_loop().time()
+        if now - self._told_at >= TELL_EVERY_S and self._restored_generation == self._source.generation:
+            self._told_at = now
+            await self._source.commit(self._positions)
 
     async def _note_idle(self) -> None:
         now = asyncio.get_running_loop().time()

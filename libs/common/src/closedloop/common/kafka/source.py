@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 
 from closedloop.common.kafka.client import KafkaSettings
@@ -55,7 +55,8 @@ class KafkaSource:
             group_instance_id=member,
             client_id=group,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            # a position that Kafka no longer keeps must be refused, not jumped over
+            auto_offset_reset="none",
             isolation_level="read_committed",
             session_timeout_ms=session_timeout_ms,
             heartbeat_interval_ms=min(3000, session_timeout_ms // 3),
@@ -87,8 +88,13 @@ class KafkaSource:
         return set(self._consumer.assignment())
 
     async def poll(self, max_records: int, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
-        """At most `max_records` that have come, waiting at most `timeout_ms` for the first. Raises KafkaError."""
-        polled: dict[TopicPartition, list[Record]] = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
+        """At most `max_records` that have come, waiting at most `timeout_ms` for the first. Raises KafkaError, such as OffsetOutOfRangeError."""
+        try:
+            polled: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
+                timeout_ms=timeout_ms, max_records=max_records
+            )
+        except NoOffsetForPartitionError:
+            return {}  # newly assigned, and `seek` has not been called yet
         return polled
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
