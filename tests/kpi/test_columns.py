@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedloop.common.events.model import EvaluationData
@@ -36,6 +36,7 @@ def frame_of(data: list[EvaluationData]) -> pl.DataFrame:
     )
 
 
+@settings(deadline=None)
 @given(st.lists(evaluations().filter(lambda e: (e.scale_max or 10.0) != (e.scale_min or 1.0)), min_size=1), st.floats(0, 1))
 def test_dissatisfied_is_the_rule_of_the_language(data: list[EvaluationData], below: float) -> None:
     frame = with_derived(frame_of(data), "evaluations", dissatisfied_below=below)
@@ -50,6 +51,7 @@ def test_satisfaction_is_the_place_on_the_scale() -> None:
     assert with_derived(frame_of(data), "evaluations")["satisfaction"].to_list() == [0.0, 1.0, 0.5, 0.5, 0.0, None]
 
 
+@settings(deadline=None)
 @given(st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)))  # noqa: DTZ001
 def test_minute_is_the_whole_minute_of_event_time(naive: datetime) -> None:
     at = naive.replace(tzinfo=UTC)

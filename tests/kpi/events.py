@@ -1,0 +1,36 @@
+"""Events as frames, for tests of formulas: each row is an event of which only the given fields are known."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import polars as pl
+
+from closedloop.kpi.domain.catalogue import Indicator
+from closedloop.kpi.domain.columns import COLUMNS, with_derived
+
+EVENING: Final = datetime(2026, 11, 20, 18, 30, 15, tzinfo=UTC)
+
+
+def frame(topic: str, *events: dict[str, Any]) -> pl.DataFrame:
+    """The topic's frame, derived columns included."""
+    rows = [{"at": EVENING, **event} for event in events]
+    unknown = {name for row in rows for name in row} - COLUMNS[topic].keys()
+    assert not unknown, f"{topic} has no {unknown}"
+    return with_derived(pl.DataFrame(rows, schema=COLUMNS[topic]), topic)
+
+
+def sums(indicator: Indicator, events: pl.DataFrame) -> tuple[float, float | None, float]:
+    """(numerator, denominator, sample) over all the events."""
+    added = events.select(**{measure.name: measure.expression.sum() for measure in indicator.measures}).row(0, named=True)
+    bottom = indicator.denominator_measure
+    return (
+        added[indicator.numerator_measure.name],
+        None if bottom is None else added[bottom.name],
+        added[indicator.sample_measure.name],
+    )
+
+
+def value(indicator: Indicator, events: pl.DataFrame) -> float | None:
+    """The indicator's value over all the events."""
+    numerator, denominator, _ = sums(indicator, events)
+    return indicator.value(numerator, denominator)
