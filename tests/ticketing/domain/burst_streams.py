@@ -19,6 +19,7 @@ KINDS = ("poisson", "hourly", "daily")
 ZONE = ZoneInfo("Asia/Shanghai")
 START = datetime(2026, 3, 2, tzinfo=ZONE)  # a Monday
 HISTORY_DAYS = 29
+MONTH_BEGINS = START + timedelta(days=HISTORY_DAYS)
 MONTH_DAYS = 30
 
 _HOURS = np.array([6, 4, 3, 3, 4, 7, 12, 20, 32, 42, 45, 40, 35, 35, 38, 38, 38, 35, 32, 35, 38, 32, 22, 12], dtype=np.float64)
@@ -62,13 +63,27 @@ def day_start(day: int) -> datetime:
 
 
 def false_alarms(
-    streams: Streams, subjects: int, rng: np.random.Generator, settings: BurstSettings, *, alone: bool = False
+    streams: Streams,
+    subjects: int,
+    rng: np.random.Generator,
+    settings: BurstSettings,
+    *,
+    after: datetime = MONTH_BEGINS,
+    alone: bool = False,
 ) -> list[list[Firing]]:
-    """Firings per subject in the month after 29 days of history. `alone`: each subject is the only one there is."""
+    """Firings per subject from `after` to the streams' end. `alone`: each is the only subject."""
     counts = [rng.poisson(streams.rates(rng)) for _ in range(subjects)]
     together = everyone_of(np.sum(counts, axis=0))
-    after, until = day_start(HISTORY_DAYS), day_start(streams.days)
-    return [firings(bins_of(c), everyone_of(c) if alone else together, settings, after=after, until=until) for c in counts]
+    return [
+        firings(
+            bins_of(c),
+            everyone_of(c) if alone else together,
+            settings,
+            after=after,
+            until=day_start(streams.days),
+        )
+        for c in counts
+    ]
 
 
 def delays(

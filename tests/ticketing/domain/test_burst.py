@@ -1,6 +1,9 @@
 """What staff may expect of the batch trigger, on streams without noise."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -31,7 +34,7 @@ def watch(
     after: datetime = TODAY,
     days: float = 1,
     settings: BurstSettings = SETTINGS,
-    last_firing: datetime | None = None,
+    earlier: Sequence[Firing] = (),
 ) -> list[Firing]:
     return firings(
         bins_of(counts),
@@ -39,7 +42,7 @@ def watch(
         settings,
         after=after,
         until=after + timedelta(days=days),
-        last_firing=last_firing,
+        earlier=earlier,
     )
 
 
@@ -54,7 +57,7 @@ def test_a_burst_fires_with_what_was_expected_and_what_was_seen() -> None:
     assert firing.window_end == TODAY + timedelta(hours=12) + BIN
     assert firing.window == timedelta(minutes=30)
     assert firing.window_start == firing.window_end - firing.window
-    assert firing.observed in (20, 21)
+    assert firing.observed == 21  # the 20, and a usual one of the half hour
     assert firing.expected == pytest.approx(1.0, rel=0.1)
     assert 0 < firing.p_value < 1e-5
 
@@ -63,17 +66,45 @@ def test_a_burst_that_goes_on_fires_again_after_a_day_of_silence() -> None:
     counts = steady(34)
     begin = bin_of(TODAY + timedelta(hours=12)) - bin_of(START)
     counts[begin : begin + BINS_PER_DAY * 3 // 2] += 2
-    first, second = watch(counts, days=3)
-    assert second.window_end - first.window_end == timedelta(hours=24)
+    fired = watch(counts, days=3)
+    between = [later.window_end - earlier.window_end for earlier, later in pairwise(fired)]
+    assert between == [timedelta(hours=24)] * 2  # the window of 24 h still holds its last 12 h at the third
 
 
 def test_a_firing_before_the_span_keeps_it_silent() -> None:
     counts = steady(31, day=2)
     add(counts, TODAY + timedelta(hours=12), 20)
     (firing,) = watch(counts)
-    earlier = TODAY + timedelta(hours=1)
-    assert watch(counts, last_firing=earlier) == []
-    assert watch(counts, last_firing=firing.window_end - timedelta(hours=24)) == [firing]
+    just_before = [moved(firing, TODAY - timedelta(hours=1))]
+    a_day_before = [moved(firing, firing.window_end - timedelta(hours=24))]
+    assert watch(counts, earlier=just_before) == []
+    assert [f.window_end for f in watch(counts, earlier=a_day_before)] == [firing.window_end]
+
+
+def moved(firing: Firing, window_end: datetime) -> Firing:
+    return replace(firing, window_start=window_end - firing.window, window_end=window_end)
+
+
+def test_a_second_burst_is_found_as_fast_as_the_first() -> None:
+    counts = steady(50, day=2)
+    begins = [TODAY + timedelta(days=1, hours=12), TODAY + timedelta(days=11, hours=12)]
+    for begin in begins:
+        at = bin_of(begin) - bin_of(START)
+        counts[at : at + 72] += 2
+    fired = watch(counts, days=20)
+    first, second = (next(f.window_end - begin for f in fired if f.window_end > begin) for begin in begins)
+    assert second == first <= timedelta(hours=1)
+    # Without the firings of the first one, the first one is taken for usual, and the second goes unseen.
+    assert watch(counts, after=begins[1], days=0.5) == []
+    assert watch(counts, after=begins[1], days=0.5, earlier=fired) != []
+
+
+def test_a_subject_that_became_busier_for_good_stops_firing() -> None:
+    counts = steady(90, day=2)
+    counts[(HISTORY_DAYS + 1) * BINS_PER_DAY :] *= 4
+    fired = watch(counts, days=60)
+    assert 1 <= len(fired) <= 10
+    assert fired[-1].window_end < TODAY + timedelta(days=12)
 
 
 def test_what_is_usual_by_day_is_a_burst_at_night() -> None:
@@ -171,7 +202,7 @@ def test_an_empty_span_has_no_firings() -> None:
     [
         ("false_alarms_per_month", 0.0),
         ("false_alarms_per_month", float("nan")),
-        ("false_alarms_per_month", float("inf")),
+        ("false_alarms_per_month", 1.01),
         ("least_customers", 0),
         ("least_ratio", 0.9),
         ("least_ratio", float("nan")),
@@ -182,7 +213,7 @@ def test_a_setting_that_makes_no_sense_is_refused_by_name(setting: str, value: f
         BurstSettings(**{setting: value})
 
 
-def test_more_accepted_false_alarms_never_make_a_test_stricter() -> None:
-    limits = [BurstSettings(false_alarms_per_month=t).p_limit(240) for t in (0.001, 0.01, 0.1, 1, 10, 100)]
+def test_more_accepted_false_alarms_make_the_test_less_strict() -> None:
+    limits = [BurstSettings(false_alarms_per_month=t).p_limit(240) for t in (0.001, 0.01, 0.0999, 0.1, 0.1001, 1.0)]
     assert limits == sorted(limits)
-    assert limits[-1] == limits[-2]  # F is at most 1
+    assert len(set(limits)) == len(limits)

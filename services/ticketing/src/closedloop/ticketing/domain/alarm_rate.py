@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from math import exp, isfinite, log
+from math import exp, log
 
 import numpy as np
 
@@ -18,9 +18,16 @@ WINDOWS = (
 )
 STEPS_PER_MONTH = 30 * BINS_PER_DAY
 
-# (complaints a day, F) that gave at most 0.1 false alarms per subject and month in benchmarks/burst_false_alarms.py.
-_F_BY_VOLUME = ((20.0, 0.4), (60.0, 0.3), (240.0, 0.1), (10_000.0, 0.1))
+# (complaints a day, F) for a target of 0.1 false alarms per subject and month. F is how many a month there would be if
+# every test of every window were apart from the others; overlapping windows give fewer, swings that are not quite
+# known give more, so F is measured: benchmarks/burst_false_alarms.py on 400 subjects a cell of 5 to 10,000 complaints
+# a day gave 0.00 to 0.09 with these values, most (0.07 to 0.09) at 120 to 10,000 a day with hourly or daily swings.
+_F_BY_VOLUME = ((120.0, 0.5), (240.0, 0.3), (10_000.0, 0.3))
 _TARGET_OF_TABLE = 0.1
+# Alarms fall slower than F where they come from swings, and rise almost with it where they come from chance: below
+# the table's target F goes with its square, above with the power that gave at most 1.0 a month for a target of 1.
+_POWER_BELOW, _POWER_ABOVE = 2.0, 1.3
+_GREATEST_TARGET = 1.0
 _LOG_VOLUMES, _LOG_F = np.log(np.array(_F_BY_VOLUME)).T
 
 
@@ -36,16 +43,19 @@ class BurstSettings:
     """A batch has at least this many times what was expected."""
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.false_alarms_per_month) and self.false_alarms_per_month > 0):
-            raise ValueError(f"false_alarms_per_month is {self.false_alarms_per_month}: set it above 0, e.g. 0.1")
+        if not 0 < self.false_alarms_per_month <= _GREATEST_TARGET:
+            raise ValueError(
+                f"false_alarms_per_month is {self.false_alarms_per_month}: set it above 0 and at most "
+                f"{_GREATEST_TARGET:g}, e.g. 0.1 (one in ten months per subject)"
+            )
         if self.least_customers < 1:
             raise ValueError(f"least_customers is {self.least_customers}: set it to 1 or more, e.g. 5")
         if not self.least_ratio >= 1:
             raise ValueError(f"least_ratio is {self.least_ratio}: set it to 1 or more, e.g. 1.5")
 
     def p_limit(self, complaints_per_day: float) -> float:
-        """A window fires at this p-value or a smaller one. F is the rate of false alarms that independent tests would
-        give; tests of overlapping windows on streams that swing give another, which is why F is measured."""
-        log_f = np.interp(log(max(complaints_per_day, 1.0)), _LOG_VOLUMES, _LOG_F)
-        f = exp(float(log_f)) * (self.false_alarms_per_month / _TARGET_OF_TABLE) ** 2
-        return min(f, 1.0) / (STEPS_PER_MONTH * len(WINDOWS))
+        """A window fires at this p-value or a smaller one."""
+        f = exp(float(np.interp(log(max(complaints_per_day, 1.0)), _LOG_VOLUMES, _LOG_F)))
+        target = self.false_alarms_per_month / _TARGET_OF_TABLE
+        power = _POWER_BELOW if target < 1 else _POWER_ABOVE
+        return f * exp(power * log(target)) / (STEPS_PER_MONTH * len(WINDOWS))

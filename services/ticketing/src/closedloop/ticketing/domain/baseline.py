@@ -6,6 +6,7 @@ Poisson, their rate is uncertain, by what the baseline could not tell and by wha
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,17 +64,19 @@ class Baseline:
         return mean, 1 / variance
 
 
-def fit(baseline: NDArray[np.int64], frame: DayFrame) -> Baseline:
-    """From the subject's counts per bin over the frame's baseline."""
+def fit(baseline: NDArray[np.int64], frame: DayFrame, usual: NDArray[np.bool_]) -> Baseline:
+    """From the subject's counts per bin over the frame's baseline, of which only the `usual` half hours are taken."""
     half_hours = per_half_hour(baseline)
-    own = by_hour_of_week(frame.baseline_hours, half_hours)
-    others = np.maximum(frame.complaints - own, 0.0)
+    others = np.maximum(frame.complaints - by_hour_of_week(frame.baseline_hours, half_hours), 0.0)
     others_hour, hour_weight = _rhythm_of_others(others.sum(axis=0), frame.exposure.sum(axis=0))
     others_weekday, weekday_weight = _rhythm_of_others(others.sum(axis=1), frame.exposure.sum(axis=1))
+    own = by_hour_of_week(frame.baseline_hours, half_hours * usual)
     own_hour, own_weekday, total = own.sum(axis=0), own.sum(axis=1), float(own.sum())
-    per_day = total / frame.baseline_days
+    days = float(usual.sum()) / _HALF_HOURS[_DAY]
+    sums = [_Sums.of(half_hours, usual, size) for size in _HALF_HOURS.tolist()]
 
-    exposure = frame.exposure * np.outer(others_weekday, others_hour)
+    usual_exposure = by_hour_of_week(frame.baseline_hours, usual)
+    exposure = usual_exposure * np.outer(others_weekday, others_hour)
     hour, weekday = np.ones(24), np.ones(7)
     hour_excess, day_excess = np.ones(24), 1.0
     # Swings decide how far to trust the subject's own rhythm, and are themselves seen against that rhythm: twice will do.
@@ -84,17 +87,17 @@ def fit(baseline: NDArray[np.int64], frame: DayFrame) -> Baseline:
         like_others_weekday = level * (exposure @ hour)
         weekday = (own_weekday + weekday_weight * day_excess) / (like_others_weekday + weekday_weight * day_excess)
         rhythm = np.outer(others_weekday * weekday, others_hour * hour)
-        per_half_hour_of_week = (total + _EMPTY) / float((frame.exposure * rhythm).sum()) * rhythm.ravel()
+        per_half_hour_of_week = (total + _EMPTY) / float((usual_exposure * rhythm).sum()) * rhythm.ravel()
         hour_told, weekday_told = like_others_hour / hour_excess, like_others_weekday / day_excess
         fitted_hours = float((hour_told / (hour_told + hour_weight)).sum())
         fitted_weekdays = float((weekday_told / (weekday_told + weekday_weight)).sum())
-        swing, error = _swing(half_hours, per_half_hour_of_week[frame.baseline_hours], fitted_hours, fitted_weekdays)
+        swing, error = _swing(sums, per_half_hour_of_week[frame.baseline_hours], fitted_hours, fitted_weekdays)
         # Counts that swing tell less: variance over mean of one hour's and of one day's count.
-        hour_excess = 1 + swing[_HOUR] * like_others_hour / frame.baseline_days
-        day_excess = 1 + float(swing[_DAY]) * per_day
+        hour_excess = 1 + swing[_HOUR] * like_others_hour / days
+        day_excess = 1 + float(swing[_DAY]) * total / days
 
     return Baseline(
-        per_day=per_day,
+        per_day=total / days,
         per_bin=per_half_hour_of_week / BINS_PER_HALF_HOUR,
         level_precision=(total + _EMPTY) / day_excess,
         hour_precision=hour_weight + like_others_hour / hour_excess,
@@ -111,21 +114,35 @@ def _rhythm_of_others(complaints: Floats, exposure: Floats) -> tuple[Floats, Flo
     return factors, weight
 
 
-def _swing(counts: NDArray[np.int64], expected: Floats, fitted_hours: float, fitted_weekdays: float) -> tuple[Floats, Floats]:
-    """Per window: the relative variance of its sums beyond Poisson's, and the standard error of that. Windows begin on
-    the hour and do not overlap: swings by the hour are then seen in full, and sums are about independent."""
-    seen = np.array([len(counts) / size for size in _HALF_HOURS])
-    total = float(expected.sum())
-    mean = total / seen
-    swing = np.zeros(len(WINDOWS))
-    for place, size in enumerate(_HALF_HOURS.tolist()):
-        sums = expected.reshape(-1, size).sum(axis=1)
-        strays = counts.reshape(-1, size).sum(axis=1) - sums
+@dataclass(frozen=True)
+class _Sums:
+    """Counts over windows of `size` half hours, of the windows that are usual throughout. They begin on the hour and
+    do not overlap: swings by the hour are then seen in full, and sums are about independent."""
+
+    size: int
+    usual: NDArray[np.bool_]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, half_hours: NDArray[np.int64], usual: NDArray[np.bool_], size: int) -> Self:
+        throughout: NDArray[np.bool_] = np.all(usual.reshape(-1, size), axis=1)
+        return cls(size, throughout, half_hours.reshape(-1, size).sum(axis=1)[throughout])
+
+
+def _swing(windows: list[_Sums], per_half_hour: Floats, fitted_hours: float, fitted_weekdays: float) -> tuple[Floats, Floats]:
+    """Per window: the relative variance of its sums beyond Poisson's, and the standard error of that."""
+    swing, mean, seen = np.zeros(len(WINDOWS)), np.zeros(len(WINDOWS)), np.zeros(len(WINDOWS))
+    for place, window in enumerate(windows):
+        expected = per_half_hour.reshape(-1, window.size).sum(axis=1)[window.usual]
+        strays = window.counts - expected
+        seen[place] = len(expected)
         # What was fitted to these counts they cannot stray from; longer windows see fewer of the 24 hours apart.
         fitted = 1 + fitted_weekdays + fitted_hours * min(1.0, 1 / _WINDOW_HOURS[place])
         free = max(seen[place] - fitted, seen[place] / 4)
         squares = float((strays * strays).sum()) * seen[place] / free
-        swing[place] = max(0.0, (squares - total) / float((sums * sums).sum()))
+        total = float(expected.sum())
+        mean[place] = total / seen[place]
+        swing[place] = max(0.0, (squares - total) / float((expected * expected).sum()))
     of_days = swing[_DAY] + 1 / mean[_DAY]
     beyond_days = np.maximum(swing - swing[_DAY], 0.0) + 1 / mean
     # Whole-day swings show in every window, but only as often as there are days.

@@ -35,10 +35,6 @@ class DayFrame:
     hours: NDArray[np.int64]
     """Local hour of the week per bin, from 24 h before the day's first bin to its last."""
 
-    @property
-    def baseline_days(self) -> int:
-        return (self.baseline_stop - self.baseline_first) // BINS_PER_DAY
-
 
 class Everyone:
     """All subjects' complaints (the sum of their bins), the zone of hours and weekdays, and since when complaints have
@@ -94,7 +90,9 @@ def per_half_hour(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return sums
 
 
-def by_hour_of_week(half_hours: NDArray[np.int64], weights: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+def by_hour_of_week(
+    half_hours: NDArray[np.int64], weights: NDArray[np.int64] | NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Half hours (or their counts) summed by local [weekday, hour]."""
     sums = np.bincount(half_hours, weights, minlength=HOURS_OF_WEEK)
     return sums.astype(np.float64).reshape(7, 24)
