@@ -82,8 +82,14 @@ def test_a_second_instance_has_its_own_port_log_and_group_member(make_stack: Cal
 @pytest.mark.parametrize(
     ("mood", "sentence"),
     [
-        ({"STANDIN_KPI": "dies"}, r"kpi ended while it started \(no such indicator file\); its log is .*kpi\.log"),
-        ({"STANDIN_TICKETING": "unmigrated"}, r"migration of ticketing failed: its log .*ticketing-migrate\.log"),
+        (
+            {"STANDIN_KPI": "dies"},
+            r"kpi ended while it started \(refused to start: no such indicator file\); its log is .*kpi\.log",
+        ),
+        (
+            {"STANDIN_TICKETING": "unmigrated"},
+            r"migration of ticketing failed \(no such role\); its log is .*ticketing-migrate\.log",
+        ),
     ],
 )
 def test_a_part_that_fails_at_the_start_is_named_and_nothing_is_left_running(

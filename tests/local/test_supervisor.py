@@ -21,6 +21,9 @@ class _Part:
     def die(self, exit_code: int) -> None:
         self.running, self.exit_code = False, exit_code
 
+    def complaint(self) -> str:
+        return "out of words"
+
     def launch(self) -> None:
         self.running, self.exit_code = True, None
         self.starts += 1
@@ -50,7 +53,7 @@ def test_a_service_that_dies_is_started_again_and_said_so(watch: _Watch) -> None
     watch.part.die(-9)
     watch.pass_time(2)
     assert watch.part.starts == 1
-    assert watch.said[0].startswith("kpi ended (signal 9): restarting it in 1 s; its log is ")
+    assert watch.said[0].startswith("kpi ended (signal 9: out of words); restarting it in 1 s; its log is ")
     assert watch.said[1] == "kpi was started again"
 
 

@@ -15,10 +15,11 @@ def main(name: str) -> None:
     mood = os.environ.get(f"STANDIN_{name.upper()}", "")
     if sys.argv[1] == "migrate":
         assert os.environ["DATABASE_URL"].startswith("postgresql://")
-        sys.exit(mood == "unmigrated")
+        sys.exit("no such role" if mood == "unmigrated" else 0)
     assert "DATABASE_URL" not in os.environ, "only migrations may be the administrator"
     if mood == "dies":
-        print(json.dumps({"event": "no such indicator file"}))
+        print(json.dumps({"event": "refused to start", "level": "critical", "reason": "no such indicator file"}))
+        print(json.dumps({"event": "Application shutdown complete.", "level": "info"}))
         sys.exit(2)
     if mood == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,5 +1,6 @@
 """The local stack's own token issuer. In production an OIDC provider takes its place; the services see no difference."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -19,7 +20,6 @@ AUDIENCE = "closedloop"
 ALGORITHM = "ES256"
 LIFETIME = timedelta(hours=12)
 ALL_REGIONS = ("*",)
-_KEY_ID = "local-1"
 
 
 class Issuer:
@@ -66,7 +66,8 @@ class Issuer:
             "scope": " ".join(sorted(SCOPES_BY_ROLE[role])),
             "regions": [region.strip() for region in regions],
         }
-        return jwt.encode(claims, self._key(), ALGORITHM, {"kid": _KEY_ID})
+        key = self._key()
+        return jwt.encode(claims, key, ALGORITHM, {"kid": _public(key)["kid"]})
 
     def _key(self) -> ec.EllipticCurvePrivateKey:
         if not self._key_file.exists():
@@ -91,8 +92,13 @@ class Issuer:
                 return
 
     def _write_jwks(self, key: ec.EllipticCurvePrivateKey) -> None:
-        public = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).to_jwk(key.public_key(), as_dict=True)
-        document = {"keys": [{**public, "kid": _KEY_ID, "use": "sig", "alg": ALGORITHM}]}
         fresh = self._jwks_file.with_suffix(".new")
-        fresh.write_text(json.dumps(document, indent=1))
+        fresh.write_text(json.dumps({"keys": [_public(key)]}, indent=1))
         fresh.replace(self._jwks_file)
+
+
+def _public(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
+    jwk = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).to_jwk(key.public_key(), as_dict=True)
+    # Named after the key itself: services that have cached another key see that this one is new to them.
+    name = hashlib.sha256(f"{jwk['x']}.{jwk['y']}".encode()).hexdigest()[:16]
+    return {**jwk, "kid": name, "use": "sig", "alg": ALGORITHM}

@@ -98,9 +98,7 @@ class KafkaServer:
         deadline = time.monotonic() + seconds
         while not self._said_ready():
             if not self._child.running:
-                raise LocalStackError(
-                    f"Kafka ended while it started ({_complaint(self._child.last_lines(400))}); its log is {self.log}."
-                )
+                raise LocalStackError(f"Kafka ended while it started ({self.complaint()}); its log is {self.log}.")
             if time.monotonic() > deadline:
                 raise LocalStackError(f"Kafka is not ready after {seconds:.0f} s; its log is {self.log}.")
             time.sleep(0.05)
@@ -120,6 +118,10 @@ class KafkaServer:
     def resume(self) -> None:
         """SIGCONT."""
         self._child.resume()
+
+    def complaint(self) -> str:
+        """The last error in its log."""
+        return _complaint(self._child.last_lines(400))
 
     def _check_folder(self) -> None:
         if not self._data.exists():

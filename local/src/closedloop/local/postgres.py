@@ -104,7 +104,7 @@ class PostgresServer:
         deadline = time.monotonic() + seconds
         while not self._said_ready():
             if not self._child.running:
-                raise LocalStackError(f"PostgreSQL ended while it started ({self._complaint()}); its log is {self.log}.")
+                raise LocalStackError(f"PostgreSQL ended while it started ({self.complaint()}); its log is {self.log}.")
             if time.monotonic() > deadline:
                 raise LocalStackError(f"PostgreSQL is not ready after {seconds:.0f} s; its log is {self.log}.")
             time.sleep(0.02)
@@ -187,7 +187,8 @@ class PostgresServer:
             return False
         return len(lines) >= 8 and lines[0] == str(self._child.pid) and lines[7].strip() == "ready"
 
-    def _complaint(self) -> str:
+    def complaint(self) -> str:
+        """The last fatal line of its log."""
         lines = self._child.last_lines(20)
         told = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
         return (told or lines or ["it said nothing"])[-1].strip()

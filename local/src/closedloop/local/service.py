@@ -69,7 +69,7 @@ class Service:
             if answer is not None and answer[0] == 200:
                 return
             if not self._child.running:
-                raise LocalStackError(f"{self.label} ended while it started ({self._complaint()}); its log is {self.log}.")
+                raise LocalStackError(f"{self.label} ended while it started ({self.complaint()}); its log is {self.log}.")
             if time.monotonic() > deadline:
                 said = f" (/readyz says: {answer[1][:300]})" if answer else ""
                 raise LocalStackError(f"{self.label} is not ready after {seconds:.0f} s{said}; its log is {self.log}.")
@@ -111,14 +111,19 @@ class Service:
         """Its exit code once it has ended (a crash point: 137). TimeoutError otherwise."""
         return self._child.wait(seconds)
 
-    def _complaint(self) -> str:
-        """What the last line of its log says; our services log JSON lines."""
-        for line in reversed(self._child.last_lines(30)):
-            if not line.strip():
-                continue
+    def complaint(self) -> str:
+        """The last thing in its log that is an error, else the last thing. Our services log JSON lines."""
+        fallback = "it said nothing"
+        for line in reversed(self._child.last_lines(50)):
             try:
                 record = json.loads(line)
-                return str(record.get("event", line)) if isinstance(record, dict) else line
             except ValueError:
-                return line.strip()
-        return f"exit code {self.exit_code}"
+                if line.strip():
+                    return line.strip()
+                continue
+            if isinstance(record, dict):
+                said = ": ".join(str(record[key]) for key in ("event", "reason") if key in record)
+                if record.get("level") in ("error", "critical"):
+                    return said
+                fallback = said if fallback == "it said nothing" else fallback
+        return fallback

@@ -243,21 +243,17 @@ class Stack:
         log_folder = self.var / "log"
         log_folder.mkdir(parents=True, exist_ok=True)
         environment = {**self.environment(), "DATABASE_URL": self.admin_url}
-        running = {}
-        for name in names:
-            with (log_folder / f"{name}-migrate.log").open("wb") as log:
-                command = [sys.executable, "-m", f"closedloop.{name}", "migrate"]
-                running[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.var)
-        try:
-            for name, process in running.items():
-                if process.wait(120) != 0:
-                    raise LocalStackError(f"The migration of {name} failed: its log {log_folder / f'{name}-migrate.log'} says why.")
-        except subprocess.TimeoutExpired:
-            raise LocalStackError(f"The migrations are not done after 120 s; their logs are in {log_folder}.") from None
-        finally:
-            for process in running.values():
-                process.kill()
-                process.wait()
+        for name in names:  # one after the other: grants on one database by several at once refuse each other
+            path = log_folder / f"{name}-migrate.log"
+            command = [sys.executable, "-m", f"closedloop.{name}", "migrate"]
+            try:
+                with path.open("wb") as log:
+                    done = subprocess.run(command, env=environment, stdout=log, stderr=log, cwd=self.var, timeout=120, check=False)
+            except subprocess.TimeoutExpired:
+                raise LocalStackError(f"The migration of {name} is not done after 120 s; its log is {path}.") from None
+            if done.returncode != 0:
+                said = [line for line in path.read_text(errors="replace").splitlines() if line.strip()][-1:]
+                raise LocalStackError(f"The migration of {name} failed ({' '.join(said)}); its log is {path}.")
 
     def _create_topics(self) -> None:
         try:

@@ -25,6 +25,8 @@ class Part(Protocol):
 
     def launch(self) -> None: ...
 
+    def complaint(self) -> str: ...
+
 
 @dataclass
 class _Watched:
@@ -57,8 +59,8 @@ class Supervisor:
             elif watched.restart_at is None:
                 watched.restart_at = self._clock() + watched.pause
                 self._say(
-                    f"{watched.name} ended ({_manner(watched.part.exit_code)}): restarting it in {watched.pause:.0f} s; "
-                    f"its log is {watched.log}"
+                    f"{watched.name} ended ({_manner(watched.part.exit_code)}: {watched.part.complaint()}); "
+                    f"restarting it in {watched.pause:.0f} s; its log is {watched.log}"
                 )
                 watched.pause = min(2 * watched.pause, _LONGEST_PAUSE)
             elif self._clock() >= watched.restart_at:
