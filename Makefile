@@ -56,6 +56,11 @@ format: $(READY) ## rewrite the code in the house format
 bench: $(READY) ## every benchmark: each prints a ratio against a peer or a limit in the same run
 	@$(BIN)/python -m benchmarks
 
+# the JSON Schemas of all events, from the code
+.PHONY: schemas
+schemas: $(READY)
+	@$(BIN)/python -m closedloop.common.events.contract
+
 .PHONY: lock
 lock: $(READY) ## resolve the dependencies anew into requirements.lock (hashes, no addresses)
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml \

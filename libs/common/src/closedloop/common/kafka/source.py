@@ -88,7 +88,7 @@ class KafkaSource:
         return set(self._consumer.assignment())
 
     async def poll(self, max_records: int, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
-        """At most `max_records` that have come, waiting at most `timeout_ms` for the first. Raises KafkaError, such as OffsetOutOfRangeError."""
+        """At most `max_records` that have come, waiting at most `timeout_ms` for the first. Raises KafkaError."""
         try:
             polled: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
                 timeout_ms=timeout_ms, max_records=max_records
