@@ -1,0 +1,5 @@
+"""`python -m closedloop.cli`."""
+
+from closedloop.cli.app import main
+
+main()

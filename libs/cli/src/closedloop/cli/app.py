@@ -1,0 +1,55 @@
+"""The `closedloop` command: its parts, and how a failure is told."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from closedloop.cli.environment import load_environment
+from closedloop.cli.imports.command import EPILOG as IMPORT_EPILOG
+from closedloop.cli.imports.command import import_command
+from closedloop.cli.problems import CommandFailed
+
+app = typer.Typer(
+    name="closedloop",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="For those who connect systems to Closed Loop and those who operate it.",
+)
+
+
+@app.callback()
+def settings(
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--env-file",
+            envvar="CLOSEDLOOP_ENV_FILE",
+            help="Settings such as KAFKA_BOOTSTRAP as NAME=value lines; `make run` writes var/env. The environment's own win.",
+        ),
+    ] = None,
+) -> None:
+    """Read the settings, before any command."""
+    if env_file is not None:
+        load_environment(env_file)
+
+
+app.command("import", epilog=IMPORT_EPILOG)(import_command)
+
+
+def main() -> None:
+    """Run the command line. What stands in the way is one sentence on stderr and exit code 1."""
+    # the clients' own logs would stand between the sentences
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    try:
+        app()
+    except CommandFailed as failure:
+        print(failure, file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)

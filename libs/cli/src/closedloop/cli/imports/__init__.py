@@ -1,0 +1,1 @@
+"""`closedloop import`: an export of an existing system, row by row, through ingest."""
