@@ -12,7 +12,7 @@ from closedloop.ticketing.domain.local_time import first_bin, hours_of_week, loc
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 times = st.datetimes(datetime(2000, 1, 2), datetime(2099, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
-# Beirut and Havana set clocks at midnight, Lord Howe by half an hour, Apia once skipped a day, Kathmandu is at +5:45.
+# Beirut and Havana set clocks at midnight, St. John's a minute later, Lord Howe by half an hour; Apia once skipped a day.
 zones = st.sampled_from(
     [
         "Asia/Shanghai",
@@ -22,6 +22,7 @@ zones = st.sampled_from(
         "Australia/Lord_Howe",
         "Asia/Kathmandu",
         "Pacific/Apia",
+        "America/St_Johns",
     ]
 ).map(ZoneInfo)
 
@@ -84,3 +85,10 @@ def test_each_bin_lies_in_exactly_one_local_day(zone: ZoneInfo, time: datetime) 
 def test_a_day_on_which_clocks_are_set_forward_is_an_hour_shorter() -> None:
     new_york = ZoneInfo("America/New_York")
     assert first_bin(date(2026, 3, 9), new_york) - first_bin(date(2026, 3, 8), new_york) == 138
+
+
+def test_an_hour_that_comes_again_after_midnight_belongs_to_the_day_that_has_begun() -> None:
+    st_johns = ZoneInfo("America/St_Johns")  # at 00:01 on 7 November 2010 clocks went back to 23:01
+    again = bin_of(datetime(2010, 11, 6, 23, 30, fold=1, tzinfo=st_johns))
+    assert bin_start(again).astimezone(st_johns).date() == date(2010, 11, 6)
+    assert local_day(again, st_johns) == date(2010, 11, 7)
