@@ -1,5 +1,6 @@
 """The commands behind `make run`, `make token` and `make demo`."""
 
+import contextlib
 import sys
 from typing import Annotated
 
@@ -29,6 +30,21 @@ def token(
     """Print a token for curl, signed by the local stack's issuer, valid for 12 hours."""
     chosen = ("*",) if regions is None else tuple(regions.split(","))
     print(Issuer(var_dir() / "issuer").mint(role, subject, chosen))
+
+
+@app.command()
+def demo(
+    speed: Annotated[float, typer.Option(min=0.1, help="60 plays an hour a minute; 1 is live")] = 60,
+    rate: Annotated[float, typer.Option(min=0.01, help="multiplies all volumes; 1 is about 27,000 events a day")] = 1.0,
+    hours_back: Annotated[float, typer.Option(min=0, help="where it begins, when faster than live")] = 12,
+    history_days: Annotated[int, typer.Option(min=0, help="days of complaints before that, sent at once")] = 21,
+    seconds: Annotated[float | None, typer.Option(min=0, help="end after so long; default with Ctrl-C")] = None,
+) -> None:
+    """Realistic traffic with the rhythm of days and weeks, and incidents, against the running system."""
+    from closedloop.local.demo.player import play
+
+    with contextlib.suppress(KeyboardInterrupt):
+        play(var_dir(), speed=speed, rate=rate, hours_back=hours_back, history_days=history_days, seconds=seconds)
 
 
 def main() -> None:

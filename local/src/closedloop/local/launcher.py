@@ -43,7 +43,13 @@ def main() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)  # after the change of user, which clears it
         if os.getppid() != parent:
             sys.exit(1)  # the parent died before we could ask
-    os.execv(program[0], program)  # noqa: S606
+    try:
+        os.execv(program[0], program)  # noqa: S606
+    except PermissionError:
+        sys.exit(
+            f"the user that root gives way to cannot reach {program[0]}: put this checkout into a folder that others may "
+            "enter, or start it as another user than root"
+        )
 
 
 main()
