@@ -1,0 +1,259 @@
+"""Requests → Kafka, acks=all, many requests in one round.
+
+While one round of batches is on its way, the next one gathers: so the more load, the fewer rounds, and a lone request waits for
+nobody. One flusher sends, one batch a partition at a time: concurrent `send_batch` calls on one partition make aiokafka 0.14
+time out early.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, ProducerClosed
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from closedloop.common.kafka.client import KafkaSettings
+from closedloop.ingest import metrics
+from closedloop.ingest.domain.acceptance import Records
+from closedloop.ingest.partitions import partitions_of
+
+log = structlog.get_logger()
+BATCH_BYTES: Final = 900_000
+"""Before compression, so that a batch stays below the topic's limit even where it cannot be compressed."""
+RECONNECT_S: Final = (0.2, 0.5, 1.0)
+DISPOSE_S: Final = 5.0
+PROBE_AFTER_S: Final = 2.0
+STRUCTURED: Final = [("content-type", b"application/cloudevents+json")]
+
+
+class NotAcknowledged(Exception):
+    """Kafka did not acknowledge these records (in time): some may have been written, all may be sent again."""
+
+
+class Overloaded(Exception):
+    """As many events are unacknowledged as may be; nothing of this request was written."""
+
+
+@dataclass(slots=True)
+class _Round:
+    waves: dict[tuple[str, int], list[BatchBuilder]] = field(default_factory=dict)
+    waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    events: int = 0
+
+
+class GroupCommit:
+    """`commit` returns when Kafka has acknowledged; a job with `run` and `stop`."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topics: Sequence[str],
+        *,
+        ack_timeout_s: float,
+        max_unacknowledged: int,
+        compression: str | None,
+    ) -> None:
+        self._kafka = kafka
+        self._topics = tuple(topics)
+        self._ack_timeout_s = ack_timeout_s
+        self._max_unacknowledged = max_unacknowledged
+        self._compression = None if compression in (None, "none") else compression
+        self._producer: AIOKafkaProducer | None = None
+        self._partitions: dict[str, int] = {}
+        self._gathering = _Round()
+        self._unacknowledged = 0
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._why_not = "not connected yet"
+        self._acknowledged_at = float("-inf")
+        self._disposals: set[asyncio.Task[None]] = set()
+
+    async def commit(self, records: dict[str, Records]) -> None:
+        """Write and wait. `records`: by topic. Raises Overloaded or NotAcknowledged."""
+        producer = self._producer
+        if producer is None or self._stopping:
+            raise NotAcknowledged(self._why_not)
+        count = sum(map(len, records.values()))
+        if self._unacknowledged + count > self._max_unacknowledged:
+            raise Overloaded
+        self._unacknowledged += count
+        gathering = self._gathering
+        try:
+            for topic, of_topic in records.items():
+                self._append(gathering, producer, topic, of_topic)
+            gathering.events += count
+            acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            gathering.waiters.append(acknowledged)
+            self._wake.set()
+            await acknowledged
+        finally:
+            self._unacknowledged -= count
+
+    def _append(self, gathering: _Round, producer: AIOKafkaProducer, topic: str, records: Records) -> None:
+        partitions = partitions_of(records.keys, self._partitions[topic])
+        now_ms = int(time.time() * 1000)
+        waves = gathering.waves
+        for place, (key, value, partition) in enumerate(zip(records.keys, records.values, partitions, strict=True)):
+            headers = STRUCTURED
+            if place in records.traceparents:
+                headers = [*STRUCTURED, ("traceparent", records.traceparents[place])]
+            batches = waves.get((topic, partition))
+            if batches is None:
+                batches = waves[topic, partition] = [producer.create_batch()]
+            if batches[-1].append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
+                batches.append(producer.create_batch())
+                batches[-1].append(timestamp=now_ms, key=key, value=value, headers=headers)
+
+    async def run(self) -> None:
+        """Connect, send round after round, connect anew when one fails; until `stop`."""
+        try:
+            while not self._stopping:
+                producer = await self._connect()
+                if producer is None:
+                    break
+                self._producer = producer
+                error = await self._send_rounds(producer)
+                self._producer = None
+                if error is not None:
+                    self._why_not = f"Kafka did not acknowledge ({type(error).__name__})"
+                    log.warning("a round of events was not acknowledged", error=type(error).__name__)
+                    metrics.ROUNDS_FAILED.inc()
+                self._discard(producer, failed=error is not None)
+        finally:
+            self._producer = None
+            _fail(self._gathering)
+            await asyncio.gather(*self._disposals, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Send what has been gathered, then end `run`. No further records are taken."""
+        self._stopping = True
+        self._why_not = "stopping"
+        self._wake.set()
+
+    async def not_ready(self) -> str | None:
+        """None: Kafka acknowledged a moment ago, or answers now."""
+        producer = self._producer
+        if producer is None:
+            return self._why_not
+        if time.monotonic() - self._acknowledged_at > PROBE_AFTER_S:
+            try:
+                await producer.client.fetch_all_metadata()
+            except KafkaError as error:
+                return f"Kafka does not answer ({type(error).__name__})"
+        return None
+
+    @property
+    def unacknowledged(self) -> int:
+        """Events that wait for Kafka now."""
+        return self._unacknowledged
+
+    async def _send_rounds(self, producer: AIOKafkaProducer) -> BaseException | None:
+        while True:
+            while not self._gathering.waiters:
+                if self._stopping:
+                    return None
+                self._wake.clear()
+                await self._wake.wait()
+            sending, self._gathering = self._gathering, _Round()
+            started = time.perf_counter()
+            try:
+                async with asyncio.timeout(self._ack_timeout_s):
+                    await self._send(producer, sending)
+            except (KafkaError, TimeoutError, OSError) as error:
+                _fail(sending)
+                # what gathered meanwhile waits for the same broken producer: its clients may as well try again now
+                _fail(self._gathering)
+                self._gathering = _Round()
+                return error
+            except BaseException:
+                _fail(sending)
+                raise
+            self._acknowledged_at = time.monotonic()
+            for waiter in sending.waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+            metrics.ROUND_SECONDS.observe(time.perf_counter() - started)
+            metrics.ROUND_EVENTS.observe(sending.events)
+            for (topic, _), batches in sending.waves.items():
+                metrics.ACCEPTED.labels(topic).inc(sum(batch.record_count() for batch in batches))
+                metrics.KAFKA_BYTES.inc(sum(batch.size() for batch in batches))
+
+    async def _send(self, producer: AIOKafkaProducer, sending: _Round) -> None:
+        acknowledgements: list[asyncio.Future[Any]] = []
+        try:
+            deepest = max(map(len, sending.waves.values()))
+            for wave in range(deepest):
+                for (topic, partition), batches in sending.waves.items():
+                    if wave < len(batches):
+                        batches[wave].close()
+                        acknowledgements.append(await producer.send_batch(batches[wave], topic, partition=partition))
+            await asyncio.gather(*acknowledgements)
+            for topic in self._topics:
+                self._partitions[topic] = len(await producer.partitions_for(topic))
+        finally:
+            for acknowledgement in acknowledgements:
+                acknowledgement.add_done_callback(_seen)
+
+    async def _connect(self) -> AIOKafkaProducer | None:
+        attempt = 0
+        while not self._stopping:
+            producer = AIOKafkaProducer(
+                **self._kafka.client_options(),
+                client_id="closedloop-ingest",
+                acks="all",
+                enable_idempotence=True,
+                max_batch_size=BATCH_BYTES,
+                compression_type=self._compression,
+                request_timeout_ms=int(self._ack_timeout_s * 1000),
+            )
+            try:
+                async with asyncio.timeout(self._ack_timeout_s):
+                    await producer.start()
+                    for topic in self._topics:
+                        self._partitions[topic] = len(await producer.partitions_for(topic))
+            except (KafkaError, TimeoutError, OSError) as error:
+                self._why_not = f"Kafka cannot be used ({type(error).__name__})"
+                log.warning("waiting for Kafka", error=type(error).__name__, topics=self._topics)
+                self._discard(producer, failed=True)
+            else:
+                return producer
+            with contextlib.suppress(TimeoutError):
+                self._wake.clear()
+                await asyncio.wait_for(self._wake.wait(), RECONNECT_S[min(attempt, len(RECONNECT_S) - 1)])
+            attempt += 1
+        return None
+
+    def _discard(self, producer: AIOKafkaProducer, *, failed: bool) -> None:
+        # beside the next attempt: a producer whose broker is away takes its time to stop
+        disposal = asyncio.create_task(_dispose(producer, failed))
+        self._disposals.add(disposal)
+        disposal.add_done_callback(self._disposals.discard)
+
+
+async def _dispose(producer: AIOKafkaProducer, failed: bool) -> None:
+    if failed:
+        # an idempotent producer of aiokafka retries for ever, and its stop() waits for that
+        producer._message_accumulator.fail_all(ProducerClosed())
+    try:
+        await asyncio.wait_for(producer.stop(), DISPOSE_S)
+    except (Exception, asyncio.CancelledError) as error:
+        log.warning("a Kafka producer did not stop cleanly", error=type(error).__name__)
+    finally:
+        with contextlib.suppress(KafkaError, OSError):
+            await producer.client.close()
+
+
+def _fail(failed: _Round) -> None:
+    for waiter in failed.waiters:
+        if not waiter.done():
+            waiter.set_exception(NotAcknowledged("Kafka did not acknowledge"))
+
+
+def _seen(acknowledgement: asyncio.Future[Any]) -> None:
+    if not acknowledgement.cancelled():
+        acknowledgement.exception()
