@@ -130,6 +130,10 @@ EXAMPLES: dict[str, tuple[list[dict[str, Any]], tuple[float, float | None, float
         + [CONTACTED | {"attempt": 2, "seconds_to_first_contact": 60.0}],
         (2, 3, 3, 200 / 3),
     ),
+    "first_contact_coverage": (
+        [{"type": "recovery.queued.v1"}] * 4 + [CONTACTED, CONTACTED | {"attempt": 2}, {"type": "recovery.closed.v1"}],
+        (1, 4, 5, 25),
+    ),
     "mean_time_to_first_contact": (
         [CONTACTED | {"seconds_to_first_contact": 60.0}, CONTACTED | {"attempt": None, "seconds_to_first_contact": 120.0}],
         (180, 2, 2, 90),
@@ -137,7 +141,7 @@ EXAMPLES: dict[str, tuple[list[dict[str, Any]], tuple[float, float | None, float
     "recovery_reached_share": ([CONTACTED | {"reached": True}, CONTACTED | {"attempt": 2, "reached": False}], (1, 2, 2, 50)),
     "tickets_opened": ([{"type": "ticket.opened.v1"}, TICKET_CLOSED], (1, None, 1, 1)),
     "tickets_closed_effective_share": (
-        [TICKET_CLOSED | {"outcome": "effective"}, TICKET_CLOSED | {"outcome": "rejected"}, TICKET_CLOSED],
+        [TICKET_CLOSED | {"outcome": outcome} for outcome in ("effective", "unfounded", "duplicate", "merged", None)],
         (1, 2, 2, 50),
     ),
 }
