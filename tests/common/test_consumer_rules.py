@@ -1,0 +1,125 @@
+"""The consumer's rules without Kafka: halving a batch, the brake, the frontier, kinds of failure."""
+
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import ConsumerRecord
+from hypothesis import given
+from hypothesis import strategies as st
+
+from closedloop.common.consumer.batch import Batch, Slice
+from closedloop.common.consumer.brake import Brake
+from closedloop.common.consumer.failures import Kind, classify
+from closedloop.common.consumer.positions import PartitionState, frontier_of
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+GRACE = timedelta(seconds=60)
+
+
+def record(partition: int, offset: int) -> ConsumerRecord[bytes, bytes]:
+    return ConsumerRecord("t", partition, offset, 0, 1, b"k", b"v", None, 1, 1, ())
+
+
+@given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=9), min_size=1, max_size=4))
+def test_halving_a_batch_keeps_every_record_and_every_position(gaps: list[list[int]]) -> None:
+    slices = []
+    for partition, steps in enumerate(gaps):
+        offsets = [sum(steps[: i + 1]) for i in range(len(steps))]
+        slices.append(Slice(TopicPartition("t", partition), 0, [record(partition, o) for o in offsets]))
+    batch = Batch(tuple(slices))
+    if len(batch) < 2:
+        return
+    first, second = batch.halves()
+    assert len(first) == len(batch) // 2
+    assert [*first.records(), *second.records()] != [] and len(first) + len(second) == len(batch)
+    assert sorted((r.partition, r.offset) for half in (first, second) for r in half.records()) == sorted(
+        (r.partition, r.offset) for r in batch.records()
+    )
+    ends = {part.partition: part.end for part in first.slices}
+    for part in second.slices:
+        assert part.start == ends.get(part.partition, 0)
+    assert {**first.ends(), **second.ends()} == batch.ends()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_hundred_rejections_in_a_row_stop_the_consumer_even_across_batches() -> None:
+    brake = Brake(clock=Clock())
+    assert brake.check([False] * 10_000) is None
+    assert brake.check([True] * 99) is None
+    assert "in a row" in (brake.check([True]) or "")
+    assert brake.check([False, True]) is None
+
+
+def test_more_than_five_per_cent_of_a_minute_stop_the_consumer_and_the_minute_passes() -> None:
+    clock = Clock()
+    brake = Brake(clock=clock)
+    few = ([True] + [False] * 9) * 9
+    assert brake.check(few) is None  # 9 of 90: too few to judge a deployment by
+    assert "within a minute" in (brake.check(([True] + [False] * 9) * 95) or "")
+    clock.now = 61
+    assert brake.check(few) is None
+
+
+def test_after_an_operator_looked_nothing_stops_it_for_fifteen_minutes() -> None:
+    clock = Clock()
+    brake = Brake(clock=clock)
+    brake.suspend()
+    assert brake.check([True] * 500) is None
+    clock.now = 15 * 60 + 1
+    assert brake.check([True] * 500) is not None
+
+
+def state(watermark_ago: float | None, moved_ago: float | None, caught_up_ago: float | None) -> PartitionState:
+    def at(ago: float | None) -> datetime | None:
+        return None if ago is None else NOW - timedelta(seconds=ago)
+
+    return PartitionState(at(watermark_ago), at(moved_ago), at(caught_up_ago))
+
+
+def test_the_slowest_partition_that_is_not_idle_holds_statements_back() -> None:
+    busy_now, busy_behind, idle = state(5, 1, 1), state(3600, 1, None), state(9000, 500, 3)
+    assert frontier_of([busy_now, busy_behind, idle], NOW) == NOW - timedelta(seconds=3600) - GRACE
+    assert frontier_of([busy_now, idle], NOW) == NOW - timedelta(seconds=5) - GRACE
+
+
+def test_when_events_stop_the_clock_carries_statements_on() -> None:
+    assert frontier_of([state(9000, 500, 3), state(None, None, 3)], NOW) == NOW - GRACE
+
+
+def test_a_partition_whose_reader_is_away_is_not_idle() -> None:
+    gone = state(9000, 500, 300)
+    assert frontier_of([gone, state(5, 1, 1)], NOW) == NOW - timedelta(seconds=9000) - GRACE
+    assert frontier_of([state(None, None, None)], NOW) is None
+
+
+def test_event_time_ahead_of_the_clock_does_not_carry_statements_into_the_future() -> None:
+    assert frontier_of([state(-200, 1, 1)], NOW) == NOW - GRACE
+
+
+def test_the_three_kinds_of_failure_are_a_closed_list() -> None:
+    wait = [
+        ConnectionRefusedError(),
+        TimeoutError(),
+        KafkaConnectionError(),
+        asyncpg.DeadlockDetectedError(""),
+        asyncpg.SerializationError(""),
+        asyncpg.TooManyConnectionsError(""),
+        asyncpg.AdminShutdownError(""),
+        asyncpg.CannotConnectNowError(""),
+        asyncpg.ConnectionDoesNotExistError(""),
+        asyncpg.InterfaceError("connection is closed"),
+    ]
+    reject = [asyncpg.UniqueViolationError(""), asyncpg.NumericValueOutOfRangeError(""), asyncpg.CharacterNotInRepertoireError("")]
+    bug = [KeyError("x"), asyncpg.UndefinedColumnError(""), asyncpg.InsufficientPrivilegeError(""), ValueError()]
+    for kind, errors in ((Kind.WAIT, wait), (Kind.REJECT, reject), (Kind.BUG, bug)):
+        for error in errors:
+            assert classify(error) is kind, error
