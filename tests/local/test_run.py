@@ -125,6 +125,28 @@ def test_ctrl_c_while_it_starts_leaves_nothing_either(terminal: _Terminal) -> No
     assert "Traceback" not in terminal.output.read_text()
 
 
+def test_a_closed_terminal_ends_everything_in_order_too(terminal: _Terminal) -> None:
+    reader, writer = os.openpty()
+    job = subprocess.Popen(
+        [sys.executable, "-m", "closedloop.local", "run"],
+        env=terminal.environment,
+        stdin=writer,
+        stdout=writer,
+        stderr=writer,
+        start_new_session=True,
+    )
+    os.close(writer)
+    shown = b""
+    while b"Ctrl-C stops everything" not in shown:
+        shown += os.read(reader, 4096)
+    os.close(reader)
+    os.killpg(job.pid, signal.SIGHUP)
+    job.wait(20)
+    assert terminal.left_running() == []
+    var = Path(terminal.environment["CLOSEDLOOP_VAR"])
+    assert "shut down" in (var / "log" / "postgres.log").read_text().splitlines()[-1]
+
+
 def test_a_service_that_dies_is_started_again(quick_terminal: _Terminal) -> None:
     quick_terminal.run()
     quick_terminal.until(r"Ctrl-C stops everything")

@@ -35,7 +35,7 @@ def token(
 @app.command()
 def demo(
     speed: Annotated[float, typer.Option(min=0.1, help="60 plays an hour a minute; 1 is live")] = 60,
-    rate: Annotated[float, typer.Option(min=0.01, help="multiplies all volumes; 1 is about 27,000 events a day")] = 1.0,
+    rate: Annotated[float, typer.Option(min=0.01, help="multiplies all volumes; 1 is about 20,000 events a day")] = 1.0,
     hours_back: Annotated[float, typer.Option(min=0, help="where it begins, when faster than live")] = 12,
     history_days: Annotated[int, typer.Option(min=0, help="days of complaints before that, sent at once")] = 21,
     seconds: Annotated[float | None, typer.Option(min=0, help="end after so long; default with Ctrl-C")] = None,

@@ -1,5 +1,6 @@
 """`make run`: the stack in the foreground, until Ctrl-C."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -36,7 +37,8 @@ class _Screen:
         self._task = self._bar.add_task("Kafka", visible=False)
 
     def say(self, sentence: str) -> None:
-        self._console.print(f"{time.strftime('%H:%M:%S')}  {sentence}", markup=False)
+        with contextlib.suppress(OSError):  # the terminal may be gone; what we do must go on
+            self._console.print(f"{time.strftime('%H:%M:%S')}  {sentence}", markup=False)
 
     def progress(self, done: int, total: int) -> None:
         self._bar.start()
@@ -45,7 +47,8 @@ class _Screen:
             self.close()
 
     def close(self) -> None:
-        self._bar.stop()
+        with contextlib.suppress(OSError):
+            self._bar.stop()
 
 
 def run() -> None:
@@ -72,6 +75,7 @@ def run() -> None:
         stack.stop()
         screen.say("stopped; nothing is left running")
     finally:
+        stack.stop()
         screen.close()
 
 

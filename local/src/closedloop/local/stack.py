@@ -239,6 +239,8 @@ class Stack:
 
     def _migrate(self) -> None:
         names = self._with_database()
+        if not names:
+            return
         self._say(f"migrating {', '.join(names)}")
         log_folder = self.var / "log"
         log_folder.mkdir(parents=True, exist_ok=True)
