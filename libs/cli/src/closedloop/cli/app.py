@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from closedloop.cli.dead_letters.commands import app as dead_letters
 from closedloop.cli.environment import load_environment
 from closedloop.cli.imports.command import EPILOG as IMPORT_EPILOG
 from closedloop.cli.imports.command import import_command
+from closedloop.cli.offsets.commands import app as offsets
 from closedloop.cli.problems import CommandFailed
+from closedloop.cli.topics import topics_command
 
 app = typer.Typer(
     name="closedloop",
@@ -38,6 +41,9 @@ def settings(
 
 
 app.command("import", epilog=IMPORT_EPILOG)(import_command)
+app.add_typer(dead_letters, name="dlq")
+app.add_typer(offsets, name="offsets")
+app.command("topics")(topics_command)
 
 
 def main() -> None:

@@ -1,0 +1,88 @@
+"""Reaching Kafka and PostgreSQL; what stands in the way becomes a sentence."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from pydantic import ValidationError
+
+from closedloop.cli.problems import CommandFailed
+from closedloop.common.kafka.client import KafkaSettings
+
+T = TypeVar("T")
+STOP_TIMEOUT_S: Final = 10.0
+
+
+def on_kafka(work: Callable[[KafkaSettings], Coroutine[Any, Any, T]]) -> T:
+    """Run `work` against the Kafka that the environment names. CommandFailed where it cannot be reached or refuses."""
+    try:
+        kafka = KafkaSettings()
+        options = kafka.client_options()
+    except (ValidationError, OSError, ValueError) as error:
+        wrong = error.errors()[0] if isinstance(error, ValidationError) else None
+        what = f"KAFKA_{'.'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}" if wrong else f"{error}"
+        raise CommandFailed(f"The settings for Kafka are not right: {what}.") from None
+    try:
+        return asyncio.run(work(kafka))
+    except KafkaConnectionError:
+        raise CommandFailed(
+            f"No Kafka answers at {options['bootstrap_servers']}; start it (make run), or name it with KAFKA_BOOTSTRAP "
+            "or --env-file."
+        ) from None
+    except (KafkaError, TimeoutError) as error:
+        raise CommandFailed(f"Kafka at {options['bootstrap_servers']} did not do it: {type(error).__name__}.") from None
+
+
+@contextlib.asynccontextmanager
+async def administering(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started admin client. Raises KafkaError."""
+    admin = AIOKafkaAdminClient(**kafka.client_options())
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+@contextlib.asynccontextmanager
+async def reading(kafka: KafkaSettings, group: str | None = None, max_poll_records: int = 500) -> AsyncIterator[AIOKafkaConsumer]:
+    """A started consumer that joins no group (a group only keeps its commits). Raises KafkaError."""
+    consumer = AIOKafkaConsumer(
+        **kafka.client_options(),
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        max_poll_records=max_poll_records,
+    )
+    try:
+        await consumer.start()
+        yield consumer
+    finally:
+        with contextlib.suppress(KafkaError, TimeoutError, OSError):
+            await asyncio.wait_for(consumer.stop(), STOP_TIMEOUT_S)
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str, variable: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection to a service's schema. CommandFailed names the variable where the server does not let us in."""
+    where = urlsplit(url)
+    try:
+        connection = await asyncpg.connect(url, timeout=10, command_timeout=60)
+    except (OSError, TimeoutError):
+        raise CommandFailed(
+            f"No PostgreSQL answers at {where.hostname}:{where.port or 5432}; start it, or correct {variable}."
+        ) from None
+    except (asyncpg.PostgresError, ValueError) as error:
+        reason = str(error).partition("\n")[0] if isinstance(error, asyncpg.PostgresError) else "it is not a postgresql:// address"
+        raise CommandFailed(f"PostgreSQL does not let us in with {variable}: {reason}.") from None
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)

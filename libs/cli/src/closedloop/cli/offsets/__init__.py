@@ -1,0 +1,1 @@
+"""`closedloop offsets`: the services' positions, kept in PostgreSQL, beside what Kafka has."""

@@ -1,0 +1,60 @@
+"""`closedloop topics`: the declared topics beside those that Kafka has."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from closedloop.cli.connections import on_kafka
+from closedloop.cli.screen import out
+from closedloop.common.events.topics import FOREVER_MS, TOPICS, Topic, dead_letter_topics
+from closedloop.common.kafka.admin import TopicDifference, differences, ensure_topics
+from closedloop.common.kafka.client import KafkaSettings
+
+
+def topics_command(
+    create: Annotated[bool, typer.Option("--create", help="Create the topics that are missing; change none that exists.")] = False,
+    replication_factor: Annotated[int, typer.Option(min=1, help="Copies of a topic that is created; 3 in production.")] = 1,
+) -> None:
+    """Show every declared topic and where the cluster differs; exit code 1 where it does."""
+
+    async def work(kafka: KafkaSettings) -> tuple[list[str], list[TopicDifference]]:
+        created = await ensure_topics(kafka, replication_factor=replication_factor) if create else []
+        return created, await differences(kafka)
+
+    created, found = on_kafka(work)
+    for name in created:
+        out.print(f"created {name}")
+    _print(found)
+    if found:
+        raise typer.Exit(1)
+
+
+def _print(found: list[TopicDifference]) -> None:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for name, justify in (("topic", "left"), ("partitions", "right"), ("kept", "right"), ("key", "left"), ("read by", "left")):
+        table.add_column(name, justify="right" if justify == "right" else "left")
+    table.add_column("in Kafka", overflow="fold")
+    for topic in (*TOPICS, *dead_letter_topics()):
+        state = "; ".join(_difference(d) for d in found if d.topic == topic.name) or "as declared"
+        readers = ", ".join(topic.consumers) or "people: closedloop dlq"
+        table.add_row(topic.name, str(topic.partitions), _kept(topic), topic.key, readers, state)
+    out.print(table)
+    if any(d.setting == "topic" for d in found):
+        out.print("What is missing is made by `closedloop topics --create`.")
+    if any(d.setting == "partitions" for d in found):
+        out.print(
+            "Partitions cannot be changed while events are kept: key order and dedup are per partition. See the operating manual."
+        )
+
+
+def _difference(difference: TopicDifference) -> str:
+    if difference.setting == "topic":
+        return "missing"
+    return f"{difference.setting} is {difference.found}, declared {difference.expected}"
+
+
+def _kept(topic: Topic) -> str:
+    return "for ever" if topic.retention_ms == FOREVER_MS else f"{timedelta(milliseconds=topic.retention_ms).days} days"
