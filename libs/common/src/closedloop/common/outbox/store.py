@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from closedloop.common.events.model import OwnEvent
+from closedloop.common.events.model import AnyEvent, OwnEvent
 from closedloop.common.events.topics import TOPIC_OF_TYPE
 from closedloop.common.postgres.pool import Connection
+from closedloop.common.telemetry import trace
 
 OUTBOX_DDL: Final = """
 CREATE TABLE outbox (
@@ -18,7 +19,6 @@ CREATE TABLE outbox (
     topic       text        NOT NULL,
     key         text        NOT NULL,
     payload     bytea       NOT NULL,          -- the structured CloudEvent as it is published
-    traceparent text,
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 )"""
 _encode: Final = msgspec.json.Encoder().encode
@@ -32,11 +32,15 @@ class Outgoing:
     event: OwnEvent
 
 
-def own_event(cls: type[Any], *, id: str, source: str, at: datetime, subject: str, sequence: int, data: Any) -> Any:
+def own_event(
+    cls: type[Any], *, id: str, source: str, at: datetime, subject: str, sequence: int, data: Any, cause: AnyEvent | None = None
+) -> Any:
     """A service's own event. `id` must derive from the fact it states, so that saying it again is the same event.
 
-    `sequence` is the version of the aggregate (`subject`), taken under its row's lock: readers can order by it.
+    `sequence` is the version of the aggregate (`subject`), taken under its row's lock: readers can order by it. The event belongs
+    to the trace of `cause`, the event that it follows from, or of the request that is being answered.
     """
+    incoming = cause.traceparent if cause is not None else trace.current.get()
     return cls(
         specversion="1.0",
         id=id,
@@ -45,6 +49,7 @@ def own_event(cls: type[Any], *, id: str, source: str, at: datetime, subject: st
         subject=subject,
         datacontenttype="application/json",
         sequence=str(sequence),
+        traceparent=trace.continue_or_start(incoming) if incoming else None,
         data=data,
     )
 
