@@ -1,0 +1,234 @@
+"""The use cases of staff. Each is one transaction; reads see what the caller's regions see."""
+
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel
+
+from closedloop.common.auth import Principal
+from closedloop.common.http.pages import Page, decode_cursor, page_of
+from closedloop.common.http.preconditions import check_version, once
+from closedloop.common.http.problems import Conflict, Forbidden, NotFound
+from closedloop.common.postgres.pool import Connection, Pool
+from closedloop.ticketing import filing, schemas, views
+from closedloop.ticketing.domain import cause, stages
+from closedloop.ticketing.domain import ticket as life
+from closedloop.ticketing.domain.stages import StepRefused
+from closedloop.ticketing.domain.ticket import Actor, Change, Ticket
+from closedloop.ticketing.store import complaints, tickets
+from closedloop.ticketing.store.tickets import Filter
+
+NEWEST_FIRINGS = 20
+USUAL = timedelta(days=28)
+
+Step = Callable[[Ticket, Actor, datetime], Change]
+
+
+class Tickets:
+    """What staff do with tickets."""
+
+    def __init__(self, pool: Pool, wake: Callable[[], None]) -> None:
+        self._pool = pool
+        self._wake = wake
+
+    # --- reading ---
+
+    async def list(self, narrowed: Filter, cursor: str | None, limit: int, principal: Principal) -> Page[schemas.TicketLine]:
+        """Last opened first. `narrowed.regions` must come from the principal."""
+        before = decode_cursor(cursor, (datetime, uuid.UUID))
+        async with self._pool.acquire() as connection:
+            found = await tickets.listed(connection, narrowed, (before[0], before[1]) if before else None, limit + 1)
+        return page_of(found, limit, lambda t: views.line(t, principal), lambda t: (t.opened_at, t.id))
+
+    async def show(self, ticket_id: uuid.UUID, principal: Principal) -> schemas.TicketView:
+        """Raises NotFound."""
+        async with self._pool.acquire() as connection:
+            ticket = await tickets.read(connection, ticket_id, principal.region_filter())
+            return await self._view(connection, _found(ticket), principal)
+
+    async def history(
+        self, ticket_id: uuid.UUID, cursor: str | None, limit: int, principal: Principal
+    ) -> Page[schemas.HistoryLine]:
+        """All that happened to a ticket, oldest first. Raises NotFound."""
+        after = decode_cursor(cursor, (int,))
+        async with self._pool.acquire() as connection:
+            _found(await tickets.read(connection, ticket_id, principal.region_filter()))
+            rows = await tickets.history(connection, ticket_id, after[0] if after else 0, limit + 1)
+        return page_of(rows, limit, views.history_line, lambda row: (row["seq"],))
+
+    # --- opening by hand ---
+
+    async def open(self, body: schemas.NewTicket, key: str | None, principal: Principal) -> tuple[int, Any]:
+        """(status, body). Raises Conflict where the cause has an open ticket, Forbidden for foreign regions."""
+        regions = _regions_of_new(body.regions, principal)
+        actor = Actor(principal.subject, principal.client)
+
+        async def act() -> tuple[int, Any]:
+            at = await tickets.now(connection)
+            change = life.opened(
+                id=uuid.uuid4(),
+                cause=cause.of_name(body.cause),
+                title=body.title,
+                trigger="manual",
+                unit=body.unit,
+                urgency=body.urgency,
+                customers=body.customers,
+                regions=regions,
+                at=at,
+                actor=actor,
+                reason=body.evidence,
+            )
+            if not await filing.open_ticket(connection, change):
+                await self._refuse_second(connection, body.cause, principal)
+            return 201, await self._json(connection, change.ticket, principal)
+
+        async with self._pool.acquire() as connection, connection.transaction():
+            answer = await once(connection, key, principal.client, _asked("open", None, body), act)
+        self._wake()
+        return answer
+
+    async def _refuse_second(self, connection: Connection, name: str, principal: Principal) -> None:
+        other = await tickets.lock_open(connection, name)
+        visible = other is not None and await tickets.read(connection, other.id, principal.region_filter()) is not None
+        which = f"ticket {other.id}" if other is not None and visible else "a ticket of other regions"
+        raise Conflict(f"cause: {which} is open on it; a cause has one open ticket. Add to that one, or close it first.")
+
+    # --- the steps ---
+
+    async def analyse(
+        self, id: uuid.UUID, body: schemas.Analysis, version: int, key: str | None, principal: Principal
+    ) -> tuple[int, Any]:
+        """The root cause is found."""
+        content = body.model_dump(mode="json")
+        return await self._step(
+            "analysis", id, body, version, key, principal, lambda t, who, at: life.analysed(t, content, body.difficulty, who, at)
+        )
+
+    async def improve(
+        self, id: uuid.UUID, body: schemas.Improvement, version: int, key: str | None, principal: Principal
+    ) -> tuple[int, Any]:
+        """Measures are planned or carried out."""
+        content = body.model_dump(mode="json")
+        done = body.carried_out is not None
+        return await self._step(
+            "improvement", id, body, version, key, principal, lambda t, who, at: life.improved(t, content, done, who, at)
+        )
+
+    async def evaluate(
+        self, id: uuid.UUID, body: schemas.Evaluation, version: int, key: str | None, principal: Principal
+    ) -> tuple[int, Any]:
+        """The effect is judged, beside the figures that this service counted."""
+        content = body.model_dump(mode="json")
+
+        async def with_figures(connection: Connection, ticket: Ticket, at: datetime) -> None:
+            effect = await _effect(connection, ticket, at)
+            if effect is not None:
+                content["measured"] = effect.model_dump(mode="json")
+
+        return await self._step(
+            "evaluation",
+            id,
+            body,
+            version,
+            key,
+            principal,
+            lambda t, who, at: life.evaluated(t, content, body.verdict, who, at),
+            with_figures,
+        )
+
+    async def send_back(
+        self, id: uuid.UUID, body: schemas.Return, version: int, key: str | None, principal: Principal
+    ) -> tuple[int, Any]:
+        """One stage back."""
+        return await self._step(
+            "return", id, body, version, key, principal, lambda t, who, at: life.returned(t, body.reason, who, at)
+        )
+
+    async def transfer(
+        self, id: uuid.UUID, body: schemas.Transfer, version: int, key: str | None, principal: Principal
+    ) -> tuple[int, Any]:
+        """To another unit."""
+        return await self._step(
+            "transfer", id, body, version, key, principal, lambda t, who, at: life.transferred(t, body.unit, body.reason, who, at)
+        )
+
+    async def close(
+        self, id: uuid.UUID, body: schemas.Close, version: int, key: str | None, principal: Principal
+    ) -> tuple[int, Any]:
+        """Without going through the stages."""
+        reason = body.reason if body.duplicate_of is None else f"{body.reason} (duplicate of {body.duplicate_of})"
+        return await self._step(
+            "close", id, body, version, key, principal, lambda t, who, at: life.closed(t, body.outcome, reason, who, at)
+        )
+
+    async def _step(
+        self,
+        name: stages.Step,
+        id: uuid.UUID,
+        body: BaseModel,
+        version: int,
+        key: str | None,
+        principal: Principal,
+        step: Step,
+        prepare: Callable[[Connection, Ticket, datetime], Any] | None = None,
+    ) -> tuple[int, Any]:
+        async def act() -> tuple[int, Any]:
+            ticket = _found(await tickets.lock(connection, id, principal.region_filter()))
+            check_version(version, ticket.version)
+            at = await tickets.now(connection)
+            if prepare is not None:
+                await prepare(connection, ticket, at)
+            try:
+                change = step(ticket, Actor(principal.subject, principal.client), at)
+            except StepRefused as refused:
+                raise Conflict(str(refused), allowed=stages.allowed(ticket.stage)) from None
+            await filing.save(connection, change)
+            return 200, await self._json(connection, change.ticket, principal)
+
+        async with self._pool.acquire() as connection, connection.transaction():
+            answer = await once(connection, key, principal.client, _asked(name, id, body), act)
+        self._wake()
+        return answer
+
+    # --- shared ---
+
+    async def _json(self, connection: Connection, ticket: Ticket, principal: Principal) -> Any:
+        return (await self._view(connection, ticket, principal)).model_dump(mode="json")
+
+    async def _view(self, connection: Connection, ticket: Ticket, principal: Principal) -> schemas.TicketView:
+        total, firings = await tickets.firings(connection, ticket.id, NEWEST_FIRINGS)
+        effect = await _effect(connection, ticket, await tickets.now(connection))
+        return views.view(ticket, total, firings, effect, principal)
+
+
+async def _effect(connection: Connection, ticket: Ticket, now: datetime) -> schemas.Effect | None:
+    if ticket.topic_path is None:
+        return None
+    improved = ticket.improved_at
+    spans = (
+        (ticket.opened_at - USUAL, ticket.opened_at),
+        (ticket.opened_at, improved or now),
+        (improved or now, now),
+    )
+    usual, before, after = await complaints.per_day(connection, ticket.topic_path, spans)
+    return schemas.Effect(usual=usual, before=before, after=after)
+
+
+def _found(ticket: Ticket | None) -> Ticket:
+    if ticket is None:
+        raise NotFound("There is no such ticket within the token's regions.")
+    return ticket
+
+
+def _regions_of_new(wanted: list[str], principal: Principal) -> tuple[str, ...]:
+    for region in wanted:
+        if not principal.covers(region):
+            raise Forbidden(f"regions: the token does not cover {region}", field="regions")
+    return tuple(sorted(set(wanted) or principal.regions or ()))
+
+
+def _asked(route: str, id: uuid.UUID | None, body: BaseModel) -> bytes:
+    return msgspec.json.encode([route, id, body.model_dump(mode="json")])
