@@ -229,9 +229,7 @@ async def test_a_threshold_that_is_withdrawn_ends_its_breach(pool: Pool, buckets
     buckets.add("NJ", NOON, failed=60, ended=60)
     await reach(pool, NOON + 5)
     await state(Statements(pool, WATCHING_FAILURES, buckets))
-    other = SHIPPED.get("mean_resumption_time")
-    assert other is not None
-    await state(Statements(pool, Catalogue([other]), buckets))
+    await state(Statements(pool, Catalogue([]), buckets))
     assert await said(pool) == [(1, NJ, "breached", "critical"), (6, NJ, "recovered", "threshold withdrawn")]
     assert await pool.fetchval("SELECT count(*) FROM statement_series") == 0
 

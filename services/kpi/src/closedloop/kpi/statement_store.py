@@ -63,9 +63,9 @@ async def write_series(connection: Connection, topic: str, series: Sequence[Seri
     )
 
 
-async def drop_series(connection: Connection, keys: Sequence[str]) -> None:
+async def drop_series(connection: Connection, topic: str, keys: Sequence[str]) -> None:
     """Forget series that no threshold watches any more; their history stays."""
-    await connection.execute("DELETE FROM statement_series WHERE series = ANY ($1::text[])", list(keys))
+    await connection.execute("DELETE FROM statement_series WHERE topic = $1 AND series = ANY ($2::text[])", topic, list(keys))
 
 
 async def write_history(connection: Connection, statements: Iterable[Statement]) -> None:

@@ -19,6 +19,7 @@ from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import statement_store as store
 from closedloop.kpi.domain import stating
 from closedloop.kpi.domain.catalogue import Catalogue, Indicator, Threshold
+from closedloop.kpi.domain.columns import SCHEMA
 from closedloop.kpi.domain.statement import EPOCH, Series, Statement, withdrawal_of
 
 log = structlog.get_logger()
@@ -91,7 +92,8 @@ class Statements:
 
     async def state_all(self) -> bool:
         """One round of each topic. True where one of them has not reached its frontier."""
-        behind = [topic for topic in self._catalogue.topics if await self.state_topic(topic)]
+        # also those on which no indicator stands any more: what was said about them must end
+        behind = [topic for topic in SCHEMA if await self.state_topic(topic)]
         return bool(behind)
 
     async def state_topic(self, topic: str) -> bool:
@@ -112,6 +114,28 @@ class Statements:
         withdrawn = [series for key, series in progress.series.items() if key not in stated]
         lagging = [(series, watched[series.indicator_id][1]) for series in stated.values() if series.stated_until < upto]
         round_ = stating.plan(contents, changed, lagging, upto)
+        moved, made = await self._state(round_, watched, stated)
+        made += [withdrawal_of(series, max(upto, series.stated_until + 1)) for series in withdrawn if series.is_breached]
+        made.sort(key=lambda statement: (statement.end, statement.series))
+        finished = {day: contents[day] for day in round_.finished_days if day in changed}
+        gone = [day for day in progress.finished_days if day not in contents]
+        async with self._pool.acquire() as connection, connection.transaction():
+            if not await store.advance(connection, topic, progress.version):
+                return True  # another process wrote this round; look again
+            await store.write_series(connection, topic, moved, progress.series)
+            await store.drop_series(connection, topic, [series.key for series in withdrawn])
+            await store.write_history(connection, made)
+            await store.write_days(connection, topic, finished, gone)
+            await put(connection, [Outgoing(statement.series, _event(statement)) for statement in made])
+        self._tell(topic, round_.upto, stated | {series.key: series for series in moved}, made)
+        if round_.is_last:
+            self._reached[topic] = upto
+        return not round_.is_last
+
+    async def _state(
+        self, round_: stating.Round, watched: Mapping[str, tuple[Indicator, Threshold]], stated: Mapping[str, Series]
+    ) -> tuple[list[Series], list[Statement]]:
+        """The series that moved in this round, and what is to be said."""
         moved: list[Series] = []
         made: list[Statement] = []
         for indicator, threshold in watched.values():
@@ -122,22 +146,7 @@ class Statements:
             some_moved, some_made = await asyncio.to_thread(stating.state, indicator, threshold, frame, known, round_.upto)
             moved += some_moved
             made += some_made
-        made += [withdrawal_of(series, max(upto, series.stated_until + 1)) for series in withdrawn if series.is_breached]
-        made.sort(key=lambda statement: (statement.end, statement.series))
-        finished = {day: contents[day] for day in round_.finished_days if day in changed}
-        gone = [day for day in progress.finished_days if day not in contents]
-        async with self._pool.acquire() as connection, connection.transaction():
-            if not await store.advance(connection, topic, progress.version):
-                return True  # another process wrote this round; look again
-            await store.write_series(connection, topic, moved, progress.series)
-            await store.drop_series(connection, [series.key for series in withdrawn])
-            await store.write_history(connection, made)
-            await store.write_days(connection, topic, finished, gone)
-            await put(connection, [Outgoing(statement.series, _event(statement)) for statement in made])
-        self._tell(topic, round_.upto, stated | {series.key: series for series in moved}, made)
-        if round_.is_last:
-            self._reached[topic] = upto
-        return not round_.is_last
+        return moved, made
 
     def _watched(self, topic: str) -> dict[str, tuple[Indicator, Threshold]]:
         return {i.id: (i, i.threshold) for i in self._catalogue.on(topic) if i.threshold is not None}
