@@ -195,6 +195,7 @@ class KafkaServer:
             "message.max.bytes": str(2 * 1024 * 1024),  # an event may have 1 MB, a batch of one carries headers too
             "log.cleaner.dedupe.buffer.size": str(4 * 1024 * 1024),
             "log.segment.bytes": str(256 * 1024 * 1024),
+            "log.index.size.max.bytes": str(1024 * 1024),  # enough for such a segment; made in full for each partition
             # After a kill the controller refuses the broker until its old session has run out (9 s by default).
             "broker.session.timeout.ms": "2000",
             "broker.heartbeat.interval.ms": "400",
