@@ -111,6 +111,8 @@ async def _probe_loop_lag() -> None:
 def serve(service: str, app: FastAPI, settings: ServerSettings) -> None:
     """Run the app until SIGTERM or SIGINT; exits with a code that says whether it failed."""
     configure_logging(service, settings.log_level)
+    # after its clean stop uvicorn raises the signal again; by default that would hide the exit code
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_exit_code))
     uvicorn.run(
         app,
         host=settings.host,

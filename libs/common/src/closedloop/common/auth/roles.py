@@ -11,6 +11,7 @@ TICKETS_WRITE: Final = "tickets:write"
 RECOVERIES_READ: Final = "recoveries:read"
 RECOVERIES_CLAIM: Final = "recoveries:claim"
 PHONES_REVEAL: Final = "phones:reveal"
+PHONES_REVEAL_ANY: Final = "phones:reveal-any"
 CONTACTS_RESERVE: Final = "contacts:reserve"
 OPERATIONS: Final = "operations:write"
 
@@ -25,6 +26,7 @@ ALL_SCOPES: Final = frozenset(
         RECOVERIES_READ,
         RECOVERIES_CLAIM,
         PHONES_REVEAL,
+        PHONES_REVEAL_ANY,
         CONTACTS_RESERVE,
         OPERATIONS,
     }
@@ -42,6 +44,8 @@ SCOPES_BY_ROLE: Final[dict[str, frozenset[str]]] = {
             TICKETS_READ,
             TICKETS_WRITE,
             RECOVERIES_READ,
+            PHONES_REVEAL,
+            PHONES_REVEAL_ANY,
             CONTACTS_RESERVE,
         }
     ),

@@ -1,0 +1,1 @@
+"""The rules of service recovery. No I/O, no clock, no framework: times and ids are arguments."""

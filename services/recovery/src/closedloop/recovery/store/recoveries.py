@@ -1,0 +1,197 @@
+"""One recovery at a time: read under its lock, written with what happened to it; and lists of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from closedloop.common.postgres.pool import Connection, Pool
+from closedloop.recovery.domain.contacts import Attempt
+from closedloop.recovery.domain.recovery import Recovery
+
+_DOMAIN: Final = tuple(field.name for field in fields(Recovery))
+_DOMAIN_COLUMNS: Final = ", ".join(_DOMAIN)
+_SHOWN: Final = f"{_DOMAIN_COLUMNS}, customer_class, product, process, channel, phone, queued_at"
+_MUTABLE: Final = tuple(name for name in _DOMAIN if name not in {"recovery_id", "customer_id", "region", "segment"})
+OPEN: Final = ("waiting", "claimed", "deferred")
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What stands beside the domain's fields and never changes with a step."""
+
+    customer_class: str | None
+    product: str | None
+    process: str | None
+    channel: str | None
+    phone: str | None
+    queued_at: datetime
+
+
+async def lock(connection: Connection, recovery_id: UUID, regions: Sequence[str] | None) -> tuple[Recovery, Details] | None:
+    """The recovery, locked until the transaction ends. None where there is none within the regions."""
+    row = await connection.fetchrow(
+        f"""SELECT {_SHOWN} FROM recovery
+            WHERE recovery_id = $1 AND ($2::text[] IS NULL OR region = ANY ($2)) FOR UPDATE""",  # noqa: S608 (own names)
+        recovery_id,
+        regions,
+    )
+    if row is None:
+        return None
+    recovery = Recovery(**{name: row[name] for name in _DOMAIN})
+    return recovery, Details(**{field.name: row[field.name] for field in fields(Details)})
+
+
+_SAVE: Final = f"UPDATE recovery SET {', '.join(f'{name} = ${i}' for i, name in enumerate(_MUTABLE, 2))} WHERE recovery_id = $1"  # noqa: S608
+
+
+async def save(connection: Connection, recovery: Recovery) -> None:
+    """Write what a step made of it. Its row must be locked by this transaction."""
+    await connection.execute(_SAVE, recovery.recovery_id, *(getattr(recovery, name) for name in _MUTABLE))
+
+
+async def note(
+    connection: Connection, before: Recovery, after: Recovery, actor: str, action: str, why: str | None, now: datetime
+) -> None:
+    """Append to the history: who, when, why, from and to."""
+    await connection.execute(
+        """INSERT INTO recovery_history (recovery_id, at, actor, action, from_status, to_status, why, version)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8)""",
+        after.recovery_id,
+        now,
+        actor,
+        action,
+        before.status,
+        after.status,
+        why,
+        after.version,
+    )
+
+
+async def other_holder(connection: Connection, recovery: Recovery, agent: str, now: datetime) -> bool:
+    """Whether another agent holds the customer by another recovery (this one was closed and the customer came again)."""
+    held: bool = await connection.fetchval(
+        """SELECT EXISTS (SELECT FROM recovery WHERE customer_id = $1 AND recovery_id <> $2 AND status = 'claimed'
+                                                 AND held_by <> $3 AND lease_until > $4)""",
+        recovery.customer_id,
+        recovery.recovery_id,
+        agent,
+        now,
+    )
+    return held
+
+
+async def add_contact(
+    connection: Connection,
+    contact_id: UUID,
+    after: Recovery,
+    attempt: Attempt,
+    agent: str,
+    claim_number: int | None,
+    now: datetime,
+) -> None:
+    """The agent's record of the call, and its place among all contacts with the customer. It took place: no limit refuses it."""
+    await connection.execute(
+        """INSERT INTO recovery_contact (contact_id, recovery_id, attempt, agent, claim_number, at, recorded_at, reached, result,
+                                         reason, note, next_attempt_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)""",
+        contact_id,
+        after.recovery_id,
+        after.attempts,
+        agent,
+        claim_number,
+        attempt.at,
+        now,
+        attempt.reached,
+        attempt.result,
+        attempt.reason,
+        attempt.note,
+        attempt.next_attempt_at,
+    )
+    await connection.execute(
+        """INSERT INTO contact (contact_id, customer_id, region, purpose, state, at, actor)
+           VALUES ($1, $2, $3, 'recovery_call', 'confirmed', $4, $5)""",
+        contact_id,
+        after.customer_id,
+        after.region,
+        attempt.at,
+        agent,
+    )
+
+
+async def find(pool: Pool, recovery_id: UUID, regions: Sequence[str] | None) -> asyncpg.Record | None:
+    """One recovery as it is shown."""
+    return await pool.fetchrow(
+        f"SELECT {_SHOWN} FROM recovery WHERE recovery_id = $1 AND ($2::text[] IS NULL OR region = ANY ($2))",  # noqa: S608
+        recovery_id,
+        regions,
+    )
+
+
+async def story(pool: Pool, recovery_id: UUID) -> tuple[list[asyncpg.Record], list[asyncpg.Record], list[asyncpg.Record]]:
+    """Its signals, contacts and history, each in order of time."""
+    signals = await pool.fetch(
+        """SELECT s.* FROM recovery_signal JOIN signal s USING (signal_id) WHERE recovery_id = $1 ORDER BY s.at, s.signal_id""",
+        recovery_id,
+    )
+    contacts = await pool.fetch("SELECT * FROM recovery_contact WHERE recovery_id = $1 ORDER BY attempt", recovery_id)
+    history = await pool.fetch("SELECT * FROM recovery_history WHERE recovery_id = $1 ORDER BY history_id", recovery_id)
+    return signals, contacts, history
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a list is asked for. `after` is the last item's (due_at, recovery_id) of the page before."""
+
+    statuses: Sequence[str]
+    regions: Sequence[str] | None
+    segment: str | None = None
+    customer_id: str | None = None
+    due_before: datetime | None = None
+    contacted: bool | None = None
+    after: tuple[datetime, UUID] | None = None
+
+
+async def listed(pool: Pool, listing: Listing, limit: int) -> list[asyncpg.Record]:
+    """In the queue's order, one more than `limit` where there are more."""
+    conditions = ["status = ANY ($1)"]
+    arguments: list[Any] = [list(listing.statuses)]
+
+    def where(condition: str, *values: object) -> None:
+        marks = [f"${len(arguments) + i}" for i in range(1, len(values) + 1)]
+        arguments.extend(values)
+        conditions.append(condition.format(*marks))
+
+    if listing.regions is not None:
+        where("region = ANY ({})", list(listing.regions))
+    if listing.segment is not None:
+        where("segment = {}", listing.segment)
+    if listing.customer_id is not None:
+        where("customer_id = {}", listing.customer_id)
+    if listing.due_before is not None:
+        where("due_at < {}", listing.due_before)
+    if listing.contacted is not None:
+        conditions.append(f"first_contact_at IS {'NOT ' if listing.contacted else ''}NULL")
+    if listing.after is not None:
+        where("(due_at, recovery_id) > ({}, {})", *listing.after)
+    return await pool.fetch(
+        f"""SELECT {_SHOWN} FROM recovery WHERE {" AND ".join(conditions)}
+            ORDER BY due_at, recovery_id LIMIT ${len(arguments) + 1}""",  # noqa: S608 (own conditions, values are arguments)
+        *arguments,
+        limit + 1,
+    )
+
+
+async def reveal(connection: Connection, recovery_id: UUID, actor: str, client: str, why: str, now: datetime) -> None:
+    """Write down who saw the number, when and why."""
+    await connection.execute(
+        "INSERT INTO phone_reveal_history (recovery_id, at, actor, client, why) VALUES ($1, $2, $3, $4, $5)",
+        recovery_id,
+        now,
+        actor,
+        client,
+        why,
+    )

@@ -1,0 +1,106 @@
+"""From dissatisfied signals to the queue: who stands in it, once, and until when he must be called."""
+
+from datetime import timedelta
+
+from closedloop.recovery import metrics
+from recovery.desk import HOUR, MINUTE, START, Desk, closed_complaint, rating
+
+
+async def test_a_dissatisfied_rating_can_be_claimed_and_is_due_two_hours_after_it(desk: Desk) -> None:
+    await desk.take(rating("C1", START - 10 * MINUTE, phone="+8613800138007", product="broadband"))
+    claim = await desk.claim("ann")
+    assert claim is not None
+    assert (claim["customer_id"], claim["product"], claim["phone"]) == ("C1", "broadband", "***07")
+    assert claim["deadline"] == START - 10 * MINUTE + 2 * HOUR
+    [queued] = await desk.said()
+    assert (queued["type"], queued["id"]) == ("recovery.queued.v1", f"{claim['recovery_id']}/1")
+    assert "+8613800138007" not in str(queued)
+
+
+async def test_only_dissatisfied_customers_are_queued(desk: Desk) -> None:
+    await desk.take(
+        rating("content", score=9),
+        rating("contradicts himself, says content", score=1, satisfied=True),
+        closed_complaint("content", satisfied=True),
+        closed_complaint("unknown", satisfied=None),
+        rating("half way", score=5.5),
+    )
+    assert await desk.rows("recovery") == []
+    await desk.take(rating("dissatisfied", score=5), closed_complaint("dissatisfied with the outcome"))
+    assert {r["customer_id"] for r in await desk.rows("recovery")} == {"dissatisfied", "dissatisfied with the outcome"}
+
+
+async def test_several_signals_of_one_customer_are_one_recovery_with_the_earliest_deadline(desk: Desk) -> None:
+    await desk.take(rating("C1", START), rating("C1", START - 20 * MINUTE), closed_complaint("C2"))
+    await desk.take(closed_complaint("C1", START - 30 * MINUTE), rating("C1", START - MINUTE))
+    [one, two] = await desk.rows("recovery", "customer_id")
+    assert (one["customer_id"], two["customer_id"]) == ("C1", "C2")
+    assert one["deadline"] == one["due_at"] == START - 30 * MINUTE + 2 * HOUR
+    story = await desk.story(one["recovery_id"])
+    assert [s["at"] for s in story["signals"]] == [START - m * MINUTE for m in (30, 20, 1, 0)]
+    assert [h["action"] for h in story["history"]] == ["queued", "signal_added"]
+    assert len(await desk.said()) == 2
+
+
+async def test_a_claimed_customer_takes_in_what_he_says_meanwhile(desk: Desk) -> None:
+    await desk.take(rating("C1"))
+    claim = await desk.claim("ann")
+    await desk.take(rating("C1", START + MINUTE))
+    assert claim is not None
+    assert await desk.claim("bob") is None
+    assert len((await desk.story(claim["recovery_id"]))["signals"]) == 2
+
+
+async def test_an_event_that_comes_again_has_its_effect_once_and_other_content_is_counted(desk: Desk) -> None:
+    before = metrics.SIGNALS.labels("contradicting")._value.get()
+    await desk.take(rating("C1", id="e", score=1), rating("C1", id="e", score=1), rating("C9", id="e", score=2))
+    await desk.take(rating("C1", id="e", score=1), rating("C2", id="e", score=1))
+    [signal] = await desk.rows("signal")
+    assert (signal["customer_id"], signal["score"]) == ("C1", 1)
+    assert [r["customer_id"] for r in await desk.rows("recovery")] == ["C1"]
+    assert metrics.SIGNALS.labels("contradicting")._value.get() - before == 2
+
+
+async def test_the_same_event_gives_the_same_recovery_again_after_all_was_lost(desk: Desk) -> None:
+    await desk.take(rating("C1", id="e-77"))
+    [first] = await desk.said()
+    for table in ("outbox", "recovery_signal", "recovery", "signal"):
+        await desk.pool.execute(f"DELETE FROM {table}")
+    desk.now += HOUR
+    await desk.take(rating("C1", id="e-77"))
+    assert await desk.said() == [first]
+
+
+async def test_signals_older_than_a_day_on_arrival_are_kept_but_nobody_is_called(desk: Desk) -> None:
+    await desk.take(rating("imported", START - 24 * HOUR - timedelta(seconds=1)), rating("just in time", START - 24 * HOUR))
+    assert [r["customer_id"] for r in await desk.rows("recovery")] == ["just in time"]
+    assert {(s["customer_id"], s["late"]) for s in await desk.rows("signal")} == {("imported", True), ("just in time", False)}
+    await desk.take(rating("just in time", START - 30 * HOUR))
+    [recovery] = await desk.rows("recovery")
+    assert recovery["dissatisfied_at"] == START - 24 * HOUR
+
+
+async def test_a_customer_who_is_dissatisfied_again_after_the_end_is_called_again(desk: Desk) -> None:
+    await desk.take(rating("C1"))
+    first = await desk.claim("ann")
+    assert first is not None
+    assert (await desk.call("ann", first))["status"] == "closed"
+    await desk.take(rating("C1", START + HOUR))
+    desk.now += HOUR
+    second = await desk.claim("ann")
+    assert second is not None
+    assert second["recovery_id"] != first["recovery_id"]
+
+
+async def test_fifty_thousand_signals_are_taken_in_seconds(desk: Desk) -> None:
+    events = [rating(f"C{n % 40_000}", START - (n % 300) * timedelta(seconds=1)) for n in range(50_000)]
+    import time
+
+    started = time.monotonic()
+    for at in range(0, len(events), 5_000):
+        await desk.take(*events[at : at + 5_000])
+    seconds = time.monotonic() - started
+    assert await desk.pool.fetchval("SELECT count(*) FROM recovery") == 40_000
+    assert await desk.pool.fetchval("SELECT count(*) FROM recovery_signal") == 50_000
+    print(f"\n50,000 signals in {seconds:.1f} s")
+    assert seconds < 60

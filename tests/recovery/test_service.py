@@ -1,0 +1,84 @@
+"""The whole service as a process: from an event in Kafka to a call that is recorded, and what it tells others."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+from aiokafka import AIOKafkaConsumer
+
+from closedloop.common.kafka.admin import ensure_topics
+from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.sink import KafkaSink, Message
+from recovery.desk import closed_complaint, rating
+from recovery.running import bearer, recovery_process
+
+HEADERS = [("content-type", b"application/cloudevents+json")]
+DEADLINE_S = 30.0
+
+
+async def send(kafka: KafkaSettings, topic: str, *events: dict[str, Any]) -> None:
+    sink = KafkaSink(kafka, "test")
+    await sink.publish([Message(topic, e["data"]["customer_id"].encode(), msgspec.json.encode(e), HEADERS) for e in events])
+    await sink.stop()
+
+
+async def claimed(client: httpx2.AsyncClient, headers: dict[str, str]) -> dict[str, Any]:
+    """The next customer, waited for."""
+    deadline = time.monotonic() + DEADLINE_S
+    while (answer := await client.post("/v1/claims", headers=headers)).status_code == 204:
+        assert time.monotonic() < deadline, "nobody came into the queue"
+        await asyncio.sleep(0.05)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def said_about(kafka: KafkaSettings, customer: str, count: int) -> list[dict[str, Any]]:
+    """The first `count` events about a customer on the topic of recoveries."""
+    consumer = AIOKafkaConsumer("recoveries", **kafka.client_options(), auto_offset_reset="earliest", enable_auto_commit=False)
+    await consumer.start()
+    found: list[dict[str, Any]] = []
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            async for record in consumer:
+                if record.key == customer.encode():
+                    found.append(msgspec.json.decode(record.value))
+                if len(found) == count:
+                    return found
+    finally:
+        await consumer.stop()
+    return found
+
+
+async def test_from_the_event_to_the_recorded_call(
+    tmp_path: Path, kafka_bootstrap: str, recovery_url: str, unique_name: str
+) -> None:
+    kafka = KafkaSettings(bootstrap=kafka_bootstrap)
+    await ensure_topics(kafka)
+    now, region, customer = datetime.now(UTC), unique_name, f"C-{unique_name}"
+    async with recovery_process(tmp_path, kafka_bootstrap, recovery_url) as (client, issuer, process):
+        ann = bearer(issuer, "agent", "ann", region)
+        assert (await client.post("/v1/claims")).status_code == 401
+        await send(kafka, "evaluations", rating(customer, now - timedelta(minutes=5), region=region, phone="+8613800138007"))
+        await send(kafka, "complaints", closed_complaint(customer, now - timedelta(minutes=6), region=region))
+        claim = await claimed(client, ann)
+        assert claim["customer_id"] == customer
+        assert (await client.post("/v1/claims", headers=ann)).json()["recovery_id"] == claim["recovery_id"]
+        call = {"claim_number": claim["claim_number"], "reached": True, "result": "resolved", "reason": "repair_slow"}
+        done = await client.post(f"/v1/recoveries/{claim['recovery_id']}/contacts", headers=ann, json=call)
+        assert done.status_code == 201, done.text
+        assert done.json()["recovery"]["status"] == "closed"
+        events = await said_about(kafka, customer, 3)
+        assert [e["type"].split(".")[1] for e in events] == ["queued", "contacted", "closed"]
+        assert 290 < events[1]["data"]["seconds_to_first_contact"] < 420
+        assert [int(e["sequence"]) for e in events] == sorted({int(e["sequence"]) for e in events})
+        metrics = (await client.get("/metrics")).text
+        assert 'recovery_contacts_total{result="resolved"} 1.0' in metrics
+        assert customer not in metrics
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 20) == 0
+    assert "13800138007" not in (tmp_path / "recovery.log").read_text()
