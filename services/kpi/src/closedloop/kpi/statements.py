@@ -36,7 +36,7 @@ class Buckets(Protocol):
     """The minute buckets, as statements read them."""
 
     async def contents(self, topic: str) -> Mapping[int, str]:
-        """UTC day since 1970 → a text that changes whenever the day's buckets do, for each day that has any."""
+        """UTC day since 1970 → a text that changes whenever the day's sums do (the number of events in them), where it has any."""
         ...
 
     async def totals(self, indicator: Indicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
@@ -66,7 +66,8 @@ class Statements:
         self._grace = grace
         self._interval_s = interval_s
         self._stopping = asyncio.Event()
-        self._reached: dict[str, int] = {}  # topic → the frontier's minute up to which all was looked at
+        # topic → the minute at which its last round ended: until the frontier is at another one, there is nothing to do
+        self._reached: dict[str, int] = {}
 
     def stop(self) -> None:
         """End `run` after the round in hand."""
@@ -101,14 +102,15 @@ class Statements:
         round's. Nothing is locked while it thinks."""
         async with self._pool.acquire() as connection:
             frontier = await read_frontier(connection, [topic], self._grace)
-            if frontier is None:
-                return False
-            progress = await store.read_progress(connection, topic)
-        upto = (frontier - EPOCH) // timedelta(minutes=1)
-        contents = await self._buckets.contents(topic)
-        changed = [day for day, content in contents.items() if progress.finished_days.get(day) != content]
-        if self._reached.get(topic) == upto and not any((day + 1) * stating.DAY <= upto for day in changed):
+        if frontier is None:
             return False
+        upto = (frontier - EPOCH) // timedelta(minutes=1)
+        if self._reached.get(topic) == upto:
+            return False
+        contents = await self._buckets.contents(topic)
+        async with self._pool.acquire() as connection:
+            progress = await store.read_progress(connection, topic)
+        changed = [day for day, content in contents.items() if progress.finished_days.get(day) != content]
         watched = self._watched(topic)
         stated = {key: series for key, series in progress.series.items() if _is_watched(series, watched)}
         withdrawn = [series for key, series in progress.series.items() if key not in stated]
