@@ -7,16 +7,16 @@ service's role may read and write rows in it, and nothing else.
 import asyncio
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, pool, text
-from sqlalchemy.ext.asyncio import create_async_engine
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 LOCK_TIMEOUT: Final = "10s"
+_ONE_AT_A_TIME: Final = "SELECT pg_advisory_lock(hashtext('closedloop.migrate'))"
 
 
 def migrate(service: str, service_url: str, versions: Path) -> None:
@@ -37,11 +37,21 @@ async def _migrate(service: str, admin_url: str, service_url: str, versions: Pat
     role, password = _credentials(service_url)
     connection = await asyncpg.connect(admin_url)
     try:
-        schema = _quoted(service)
-        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        # grants of several services on one database refuse each other
+        await connection.execute(_ONE_AT_A_TIME)
+        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(service)}")
         await _ensure_role(connection, role, password)
+        await _upgrade(service, admin_url, versions)
+        await _grant(connection, service, role)
     finally:
         await connection.close()
+
+
+async def _upgrade(service: str, admin_url: str, versions: Path) -> None:
+    # imported here: a running service has no need of them, and they take a second to load
+    from sqlalchemy import pool
+    from sqlalchemy.ext.asyncio import create_async_engine
+
     engine = create_async_engine(
         admin_url.replace("postgresql://", "postgresql+asyncpg://", 1),
         poolclass=pool.NullPool,
@@ -49,19 +59,15 @@ async def _migrate(service: str, admin_url: str, service_url: str, versions: Pat
     )
     try:
         async with engine.begin() as upgrading:
-            # one migration at a time, whoever starts it
-            await upgrading.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"migrate.{service}"})
-            await upgrading.run_sync(_upgrade, service, versions)
+            await upgrading.run_sync(_run_chain, service, versions)
     finally:
         await engine.dispose()
-    connection = await asyncpg.connect(admin_url)
-    try:
-        await _grant(connection, service, role)
-    finally:
-        await connection.close()
 
 
-def _upgrade(connection: Connection, service: str, versions: Path) -> None:
+def _run_chain(connection: "Connection", service: str, versions: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
     config.set_main_option("version_locations", str(versions))
