@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -245,17 +246,20 @@ class Stack:
         log_folder = self.var / "log"
         log_folder.mkdir(parents=True, exist_ok=True)
         environment = {**self.environment(), "DATABASE_URL": self.admin_url}
-        for name in names:  # one after the other: grants on one database by several at once refuse each other
-            path = log_folder / f"{name}-migrate.log"
-            command = [sys.executable, "-m", f"closedloop.{name}", "migrate"]
-            try:
-                with path.open("wb") as log:
-                    done = subprocess.run(command, env=environment, stdout=log, stderr=log, cwd=self.var, timeout=120, check=False)
-            except subprocess.TimeoutExpired:
-                raise LocalStackError(f"The migration of {name} is not done after 120 s; its log is {path}.") from None
-            if done.returncode != 0:
-                said = [line for line in path.read_text(errors="replace").splitlines() if line.strip()][-1:]
-                raise LocalStackError(f"The migration of {name} failed ({' '.join(said)}); its log is {path}.")
+        with ThreadPoolExecutor(len(names) or 1) as pool:  # loading takes longest; the database is changed by one at a time
+            for done in [pool.submit(self._migrate_one, name, environment, log_folder / f"{name}-migrate.log") for name in names]:
+                done.result()
+
+    def _migrate_one(self, name: str, environment: Mapping[str, str], path: Path) -> None:
+        command = [sys.executable, "-m", f"closedloop.{name}", "migrate"]
+        try:
+            with path.open("wb") as log:
+                done = subprocess.run(command, env=environment, stdout=log, stderr=log, cwd=self.var, timeout=120, check=False)
+        except subprocess.TimeoutExpired:
+            raise LocalStackError(f"The migration of {name} is not done after 120 s; its log is {path}.") from None
+        if done.returncode != 0:
+            said = [line for line in path.read_text(errors="replace").splitlines() if line.strip()][-1:]
+            raise LocalStackError(f"The migration of {name} failed ({' '.join(said)}); its log is {path}.")
 
     def _create_topics(self) -> None:
         try:
