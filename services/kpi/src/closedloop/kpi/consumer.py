@@ -1,0 +1,59 @@
+"""What kpi reads, and how: in columns, all types of the topics that the catalogue looks at."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from closedloop.common.consumer.batch import Batch
+from closedloop.common.consumer.failures import Rejection
+from closedloop.common.consumer.loop import Decoded
+from closedloop.common.postgres.pool import Connection
+from closedloop.kpi.columnar.decode import ColumnarDecoder, TopicColumns
+from closedloop.kpi.counting import Counted, Counting
+from closedloop.kpi.domain.buckets import needed_columns
+from closedloop.kpi.domain.catalogue import Catalogue
+
+
+@dataclass
+class Payload:
+    """A decoded batch, and what counting it came to, once that was tried."""
+
+    columns: Sequence[TopicColumns]
+    counted: Counted | None = None
+
+
+class KpiProcessor:
+    """Batches into buckets."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        counting: Counting,
+        retention: timedelta,
+        wake: Callable[[Counted], None] = lambda _: None,
+    ) -> None:
+        """`wake` is told what was committed."""
+        self.topics = tuple(sorted(catalogue.topics))
+        self._counting = counting
+        self._decoder = ColumnarDecoder({topic: needed_columns(catalogue, topic) for topic in self.topics}, retention)
+        self._wake = wake
+
+    def decode(self, batch: Batch) -> Decoded[Payload]:
+        """Records → columns, rejections, watermarks."""
+        columns, rejections, watermarks = self._decoder.decode(batch)
+        return Decoded(Payload(columns), rejections, watermarks)
+
+    async def apply(self, connection: Connection, payload: Payload) -> Sequence[Rejection]:
+        """Count, in the loop's transaction."""
+        payload.counted = await self._counting.count(connection, payload.columns)
+        return ()
+
+    def committed(self, payload: Payload) -> None:
+        """What was counted holds now."""
+        if payload.counted is not None:
+            self._counting.committed(payload.counted)
+            self._wake(payload.counted)
+
+    def reset(self) -> None:
+        """Forget what was cached of the database's state."""
+        self._counting.reset()

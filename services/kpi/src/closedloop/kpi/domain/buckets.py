@@ -1,0 +1,98 @@
+"""Minute buckets: per minute of event time and combination of dimensions, the sums of the catalogue's measures.
+
+Buckets are kept in immutable segments, a few frames per topic and UTC day that add up: a batch writes a segment of its own instead
+of touching rows, and compaction adds small ones up to a larger one.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.columns import DISSATISFIED_BELOW, MINUTE, raw_columns, with_derived
+
+MINUTES_A_DAY: Final = 24 * 60
+
+
+@dataclass(frozen=True)
+class Bucketing:
+    """How one topic's events become buckets."""
+
+    topic: str
+    dimensions: tuple[str, ...]
+    derived: frozenset[str]
+    sums: tuple[pl.Expr, ...]
+    dissatisfied_below: float
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, topic: str, dissatisfied_below: float = DISSATISFIED_BELOW) -> "Bucketing":
+        """As the catalogue's indicators need it."""
+        measures = catalogue.measures(topic)
+        return cls(
+            topic,
+            catalogue.dimensions(topic),
+            catalogue.columns(topic) - {MINUTE},
+            tuple(measure.expression.sum().alias(measure.name) for measure in measures),
+            dissatisfied_below,
+        )
+
+    def fold(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Events (raw columns and `minute`) → buckets, in order of minutes. Those where nothing counts are left out."""
+        buckets = (
+            with_derived(frame, self.topic, self.derived, self.dissatisfied_below)
+            .lazy()
+            .group_by(MINUTE, *self.dimensions)
+            .agg(*self.sums)
+            .filter(pl.any_horizontal(pl.col(expr.meta.output_name()) != 0 for expr in self.sums))
+            .sort(MINUTE)
+        )
+        return buckets.collect()
+
+
+def needed_columns(catalogue: Catalogue, topic: str) -> frozenset[str]:
+    """The raw columns to read from the topic's records; `minute` is made without them."""
+    return raw_columns(topic, catalogue.columns(topic) - {MINUTE})
+
+
+def by_day(buckets: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+    """(UTC day since 1970, its buckets); the buckets are in order of minutes."""
+    days = buckets[MINUTE] // MINUTES_A_DAY
+    start = 0
+    for day, rows in zip(*_run_lengths(days), strict=True):
+        yield day, buckets.slice(start, rows)
+        start += rows
+
+
+def _run_lengths(days: pl.Series) -> tuple[list[int], list[int]]:
+    runs = days.rle().struct.unnest()
+    return runs["value"].to_list(), runs["len"].to_list()
+
+
+def added_up(segments: Iterable[pl.DataFrame], dimensions: Sequence[str]) -> pl.DataFrame:
+    """One frame of buckets from several. A measure or dimension that an older one did not know yet is 0 or null there."""
+    together = pl.concat(list(segments), how="diagonal")
+    sums = [name for name, dtype in together.schema.items() if dtype == pl.Float64]
+    return together.lazy().group_by(MINUTE, *dimensions).agg(pl.col(sums).sum()).sort(MINUTE).collect()
+
+
+def dimensions_of(segment: pl.DataFrame) -> list[str]:
+    """The dimensions of a segment: its text columns."""
+    return [name for name, dtype in segment.schema.items() if dtype == pl.String]
+
+
+def encode(buckets: pl.DataFrame) -> bytes:
+    """As stored: Parquet, which reads single columns and packs codes well."""
+    buffer = io.BytesIO()
+    buckets.write_parquet(buffer, compression="zstd", compression_level=1, statistics=False)
+    return buffer.getvalue()
+
+
+def decode(data: bytes, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The buckets again; with `columns` those of them that this segment has."""
+    if columns is not None:
+        present = pl.read_parquet_schema(io.BytesIO(data))
+        columns = [name for name in columns if name in present]
+    return pl.read_parquet(io.BytesIO(data), columns=list(columns) if columns is not None else None)

@@ -1,0 +1,89 @@
+"""The only place with SQL on segments."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from closedloop.common.postgres.pool import Connection
+from closedloop.kpi.domain.seen import Hashes, Place
+
+Kind = Literal["bucket", "seen"]
+ALL_PARTITIONS: Final = -1
+_HASH: Final = np.dtype("<u8")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One row of the table, before it has an id."""
+
+    kind: Kind
+    topic: str
+    day: int
+    partition: int
+    rows: int
+    events: int
+    data: bytes
+    level: int = 0
+
+
+_COLUMNS: Final = ("kind", "topic", "day", "partition", "level", "rows", "events", "data")
+
+
+async def insert(connection: Connection, segments: Sequence[Segment]) -> None:
+    """Write new segments in the open transaction."""
+    if segments:
+        records = [(s.kind, s.topic, s.day, s.partition, s.level, s.rows, s.events, s.data) for s in segments]
+        await connection.copy_records_to_table("segment", records=records, columns=_COLUMNS)
+
+
+def seen_segment(place: Place, hashes: Hashes, level: int = 0) -> Segment:
+    """Sorted hashes as a segment."""
+    data = hashes.astype(_HASH, copy=False).tobytes()
+    return Segment("seen", place.topic, place.day, place.partition, hashes.size, hashes.size, data, level)
+
+
+def hashes_of(data: bytes) -> Hashes:
+    """A seen segment's hashes."""
+    return np.frombuffer(data, dtype=_HASH).astype(np.uint64, copy=False)
+
+
+async def read_seen(connection: Connection, places: Collection[Place]) -> dict[Place, list[Hashes]]:
+    """All runs of each of these places; a place without any has an empty list."""
+    found: dict[Place, list[Hashes]] = {place: [] for place in places}
+    rows = await connection.fetch(
+        """SELECT s.topic, s.partition, s.day, s.data
+           FROM unnest($1::text[], $2::int[], $3::int[]) AS p (topic, partition, day)
+           JOIN segment AS s ON s.kind = 'seen' AND s.topic = p.topic AND s.partition = p.partition AND s.day = p.day""",
+        [place.topic for place in places],
+        [place.partition for place in places],
+        [place.day for place in places],
+    )
+    for row in rows:
+        found[Place(row["topic"], row["partition"], row["day"])].append(hashes_of(row["data"]))
+    return found
+
+
+async def read_days(connection: Connection, topic: str) -> dict[int, int]:
+    """UTC day → how many events stand in its buckets. Compaction does not change it, every new segment does."""
+    rows = await connection.fetch(
+        "SELECT day, sum(events)::bigint AS events FROM segment WHERE kind = 'bucket' AND topic = $1 GROUP BY day", topic
+    )
+    return {row["day"]: row["events"] for row in rows}
+
+
+async def read_bucket_ids(connection: Connection, topic: str, first_day: int, last_day: int) -> list[int]:
+    """The bucket segments of these days."""
+    rows = await connection.fetch(
+        "SELECT id FROM segment WHERE kind = 'bucket' AND topic = $1 AND day BETWEEN $2 AND $3", topic, first_day, last_day
+    )
+    return [row["id"] for row in rows]
+
+
+async def read_data(connection: Connection, ids: Sequence[int]) -> dict[int, bytes]:
+    """The content of these segments."""
+    if not ids:
+        return {}
+    rows = await connection.fetch("SELECT id, data FROM segment WHERE id = ANY ($1)", list(ids))
+    return {row["id"]: row["data"] for row in rows}
