@@ -1,26 +1,30 @@
 """Statements on a real PostgreSQL: each made once, never changed by later data, whoever makes them and however often they start."""
 
 import asyncio
-import importlib.util
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import polars as pl
 import pytest
 
 import closedloop.kpi
-from closedloop.common.consumer.positions import CONSUMER_OFFSET_DDL
 from closedloop.common.events.decoder import check, check_topic, decode_structured
 from closedloop.common.events.model import IndicatorBreached, IndicatorRecovered
-from closedloop.common.outbox.store import OUTBOX_DDL
+from closedloop.common.postgres.migrations import migrate
 from closedloop.common.postgres.pool import Pool, create_pool
+from closedloop.kpi import store as segment_store
 from closedloop.kpi.catalogue_files import load_catalogue
+from closedloop.kpi.domain.buckets import Bucketing, encode
 from closedloop.kpi.domain.catalogue import Catalogue, Indicator
 from closedloop.kpi.domain.statement import EPOCH, minute_at
 from closedloop.kpi.domain.stating import DAY
+from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.statements import Statements
+from kpi.events import frame
 
 SHIPPED = load_catalogue()
 FAILURES = SHIPPED.get("order_failure_rate")  # breached above 15 % within an hour, from 50 orders on, per region
@@ -52,17 +56,18 @@ class Buckets:
 
 
 @pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    path = Path(closedloop.kpi.__file__).parent / "migrations" / "0002_statements.py"
-    spec = importlib.util.spec_from_file_location("statements_migration", path)
-    assert spec is not None and spec.loader is not None
-    migration = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(migration)
-    pool = await create_pool(database_url, "kpi-test")
-    for statement in (CONSUMER_OFFSET_DDL, OUTBOX_DDL, *migration.STATEMENTS):
-        await pool.execute(statement)
+async def pool(database_url: str, unique_name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
+    """The service's own role on its migrated schema."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    address = urlsplit(database_url)
+    own_url = urlunsplit(address._replace(netloc=f"{unique_name}:secret@{address.hostname}:{address.port}"))
+    await asyncio.to_thread(migrate, "kpi", own_url, Path(closedloop.kpi.__file__).parent / "migrations")
+    pool = await create_pool(own_url, "kpi-test")
     yield pool
     await pool.close()
+    admin = await asyncpg.connect(database_url)
+    await admin.execute(f'DROP OWNED BY "{unique_name}"; DROP ROLE "{unique_name}"')
+    await admin.close()
 
 
 @pytest.fixture
@@ -244,3 +249,31 @@ async def test_it_runs_until_it_is_stopped(pool: Pool, buckets: Buckets) -> None
     statements.stop()
     await asyncio.wait_for(running, 5)
     assert [kind for _, _, kind, _ in await said(pool)] == ["breached"]
+
+
+async def test_buckets_of_the_store_are_stated(pool: Pool) -> None:
+    segments = [("NJ", "failed", 12), ("NJ", "completed", 48), ("NJ", "submitted", 60), ("SZ", "completed", 60)]
+    order = {"type": "order.status_changed.v1", "order_type": "plan_change", "at": minute_at(NOON)}
+    for region, status, number in segments:  # each a batch of its own
+        events = frame("orders", *([order | {"region": region, "status": status}] * number))
+        folded = Bucketing.of(WATCHING_FAILURES, "orders").fold(events)
+        day = NOON // DAY
+        segment = segment_store.Segment("bucket", "orders", day, segment_store.ALL_PARTITIONS, 1, number, encode(folded))
+        async with pool.acquire() as connection:
+            await segment_store.insert(connection, [segment])
+    statements = Statements(pool, WATCHING_FAILURES, BucketReader(pool, WATCHING_FAILURES, max_bytes=10_000_000))
+    await reach(pool, NOON + 100)
+    await state(statements)
+    assert await said(pool) == [(1, NJ, "breached", "critical"), (61, NJ, "recovered", "no data")]
+    data = await pool.fetchval("SELECT data FROM statement_history ORDER BY id LIMIT 1")
+    assert (data["value"], data["numerator"], data["denominator"], data["sample"]) == (20.0, 12.0, 60.0, 60)
+
+
+async def test_the_history_can_only_be_added_to(pool: Pool, buckets: Buckets) -> None:
+    buckets.add("NJ", NOON, failed=60, ended=60)
+    await reach(pool, NOON + 5)
+    await state(Statements(pool, WATCHING_FAILURES, buckets))
+    for statement in ("UPDATE statement_history SET reason = 'back'", "DELETE FROM statement_history"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await pool.execute(statement)
+    assert await pool.fetchval("SELECT stated_by FROM statement_history") == "kpi"

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
-import numpy as np
 import polars as pl
 
-from closedloop.kpi.domain.breach import MinuteSums, transitions
+from closedloop.kpi.domain.breach import MinuteSums, Quantities, transitions
 from closedloop.kpi.domain.catalogue import Indicator, Threshold
 from closedloop.kpi.domain.statement import Series, Statement, series_key, statement_of
 
@@ -92,20 +91,32 @@ def state(
 
 
 def _by_group(threshold: Threshold, totals: pl.DataFrame) -> Iterable[tuple[dict[str, str], MinuteSums]]:
+    """Each group of the threshold with its buckets, ascending."""
     if not threshold.by:
         return [({}, _sums(totals.sort("minute")))] if totals.height else []
     known = totals.drop_nulls(threshold.by).sort(*threshold.by, "minute")
-    parts = known.partition_by(threshold.by, as_dict=True, maintain_order=True)
-    return [(dict(zip(threshold.by, map(str, group), strict=True)), _sums(part)) for group, part in parts.items()]
+    groups = known.group_by(threshold.by, maintain_order=True).len("rows")
+    ends = groups["rows"].cum_sum().to_list()
+    whole = _sums(known)
+    # columns are handed out as slices: thousands of small frames would cost more than the rule
+    return [
+        (dimensions, _slice(whole, start, end))
+        for dimensions, start, end in zip(groups.drop("rows").to_dicts(), [0, *ends], ends, strict=False)
+    ]
 
 
-def _sums(part: pl.DataFrame) -> MinuteSums:
-    def column(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return part[name].cast(pl.Float64).to_numpy()
+def _slice(sums: MinuteSums, start: int, end: int) -> MinuteSums:
+    denominator = None if sums.denominator is None else sums.denominator[start:end]
+    return MinuteSums(sums.minutes[start:end], sums.numerator[start:end], denominator, sums.sample[start:end])
+
+
+def _sums(totals: pl.DataFrame) -> MinuteSums:
+    def column(name: str) -> Quantities:
+        return totals[name].cast(pl.Float64).to_numpy()
 
     return MinuteSums(
-        minutes=part["minute"].cast(pl.Int64).to_numpy(),
+        minutes=totals["minute"].cast(pl.Int64).to_numpy(),
         numerator=column("numerator"),
-        denominator=column("denominator") if "denominator" in part.columns else None,
+        denominator=column("denominator") if "denominator" in totals.columns else None,
         sample=column("sample"),
     )
