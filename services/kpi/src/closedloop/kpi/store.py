@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, Literal
 
 import numpy as np
@@ -87,3 +88,75 @@ async def read_data(connection: Connection, ids: Sequence[int]) -> dict[int, byt
         return {}
     rows = await connection.fetch("SELECT id, data FROM segment WHERE id = ANY ($1)", list(ids))
     return {row["id"]: row["data"] for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Segments that may be merged."""
+
+    kind: Kind
+    topic: str
+    day: int
+    partition: int
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A segment in the table."""
+
+    id: int
+    events: int
+    data: bytes
+
+
+async def read_crowded(connection: Connection, least: int, largest_rows: int) -> list[Group]:
+    """Places and levels with at least so many segments, lowest level first."""
+    rows = await connection.fetch(
+        """SELECT kind, topic, day, partition, level FROM segment
+           GROUP BY kind, topic, day, partition, level HAVING count(*) FILTER (WHERE rows < $2) >= $1
+           ORDER BY level LIMIT 200""",
+        least,
+        largest_rows,
+    )
+    return [Group(*row) for row in rows]
+
+
+async def lock_crowd(connection: Connection, group: Group, largest_rows: int, most: int) -> list[Stored]:
+    """The oldest segments of the group, locked; none where another process works on it."""
+    mine = await connection.fetchval(
+        "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", f"segment {group.kind} {group.topic} {group.day}"
+    )
+    if not mine:
+        return []
+    rows = await connection.fetch(
+        """SELECT id, events, data FROM segment
+           WHERE kind = $1 AND topic = $2 AND day = $3 AND partition = $4 AND level = $5 AND rows < $6
+           ORDER BY id LIMIT $7 FOR UPDATE""",
+        group.kind,
+        group.topic,
+        group.day,
+        group.partition,
+        group.level,
+        largest_rows,
+        most,
+    )
+    return [Stored(*row) for row in rows]
+
+
+async def delete(connection: Connection, ids: Sequence[int]) -> None:
+    """Remove segments."""
+    await connection.execute("DELETE FROM segment WHERE id = ANY ($1)", list(ids))
+
+
+async def drop_days(connection: Connection, kept: timedelta) -> None:
+    """Remove all of days that ended longer ago than `kept`, by the database's clock."""
+    await connection.execute(
+        "DELETE FROM segment WHERE day < floor(extract(epoch FROM clock_timestamp() - $1::interval) / 86400)::int", kept
+    )
+
+
+async def read_sizes(connection: Connection) -> list[tuple[str, int, int]]:
+    """(kind, segments, bytes)."""
+    rows = await connection.fetch("SELECT kind, count(*), coalesce(sum(octet_length(data)), 0)::bigint FROM segment GROUP BY kind")
+    return [(row[0], row[1], row[2]) for row in rows]

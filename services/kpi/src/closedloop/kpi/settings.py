@@ -1,0 +1,36 @@
+"""What an operator can set: environment variables KPI_…"""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from closedloop.common.settings import ServerSettings
+from closedloop.kpi.domain.columns import DISSATISFIED_BELOW
+
+MEGABYTE = 1 << 20
+
+
+class KpiSettings(ServerSettings):
+    """How indicators are counted and kept, and where the service listens."""
+
+    model_config = SettingsConfigDict(env_prefix="KPI_", extra="ignore", frozen=True)
+
+    port: int = Field(8102, ge=1, le=65535)
+    catalogue_dir: Path | None = Field(None, description="a folder of YAML files with the operator's own indicators")
+    dissatisfied_below: float = Field(
+        DISSATISFIED_BELOW, gt=0, le=1, description="a score's place on its scale below which it is dissatisfied"
+    )
+    retention_days: int = Field(400, ge=2, le=36_500, description="event-time days that are kept; older events are rejected")
+    seen_cache_mb: int = Field(256, ge=1, description="memory for hashes of counted events; more is read again from PostgreSQL")
+    bucket_cache_mb: int = Field(256, ge=1, description="memory for buckets that were read")
+    batch_records: int = Field(50_000, ge=1, le=500_000, description="at most so many records in one transaction")
+    gauge_window: str = Field("1h", pattern="^(5m|1h|24h|7d|30d|month)$", description="window of the Prometheus gauges")
+    max_region_labels: int = Field(40, ge=0, le=500, description="regions named in metrics; the rest only stands in the whole")
+    pool_size: int = Field(10, ge=4, le=100, description="connections to PostgreSQL")
+
+    @property
+    def retention(self) -> timedelta:
+        """How old an event may be at its append time."""
+        return timedelta(days=self.retention_days)
