@@ -1,13 +1,16 @@
 """What a well-formed event must say beyond its types: codes, times, scales. Pure; every service applies the same."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from closedloop.common.events.model import (
+    ComplaintClosedData,
+    ComplaintEscalatedData,
     ComplaintRegisteredData,
     CustomerData,
+    EnquiryRegisteredData,
     EvaluationData,
     Event,
     InputEvent,
@@ -25,7 +28,6 @@ MAX_EVENT_BYTES: Final = 262_144
 """The largest event that is taken, envelope included."""
 DEFAULT_SCALE: Final = (1.0, 10.0)
 CODE_FIELDS: Final = ("region", "product", "process", "channel")
-ID_FIELDS: Final = ("customer_id", "contact_id", "agent_id", "order_id", "complaint_id", "campaign_id", "enquiry_id")
 
 
 class Refused(ValueError):
@@ -43,21 +45,31 @@ def parse_time(text: str, field: str = "time") -> datetime:
         hint = "needs an offset, such as 2026-11-20T08:00:00+08:00" if len(text) >= 10 else "is not a time"
         raise Refused(field, f"{hint} (RFC 3339)")
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
+        at = datetime.fromisoformat(text)
+        return at if at.tzinfo is UTC else at.astimezone(UTC)
     except (ValueError, OverflowError):
         raise Refused(field, "is not a time that exists (RFC 3339)") from None
 
 
 def check_time(at: datetime, received_at: datetime) -> None:
     """Event time must be from 2000 on and at most 5 min after the time of receipt (the record's append time)."""
+    check_time_until(at, received_at + MAX_AHEAD)
+
+
+def check_time_until(at: datetime, latest: datetime) -> None:
+    """`check_time` for many events received at once: `latest` is the time of receipt and `MAX_AHEAD`."""
     if at < EARLIEST:
         raise Refused("time", "is before 2000-01-01; check the producer's clock")
-    if at > received_at + MAX_AHEAD:
+    if at > latest:
         raise Refused("time", "is more than 5 min ahead of the time of receipt; check the producer's clock and offset")
 
 
 _known_codes: set[str] = set()
 _KNOWN_CODES_MAX: Final = 100_000
+
+
+_known_sources: set[str] = set()
+_KNOWN_SOURCES_MAX: Final = 10_000
 
 
 def check_code(value: str, field: str) -> None:
@@ -93,7 +105,7 @@ def is_dissatisfied(data: EvaluationData, threshold: float = 0.5) -> bool:
     return (data.score - low) / (high - low) < threshold
 
 
-def _check_evaluation(data: EvaluationData) -> None:
+def _check_rating(data: EvaluationData) -> None:
     if data.score is None:
         if data.satisfied is None:
             raise Refused("data.score", "is missing; send `score` or `satisfied`")
@@ -118,36 +130,81 @@ def _check_customer(data: CustomerData) -> None:
         raise Refused("data.phone", "must be E.164, such as +8613800138000")
 
 
-def _other_identifiers(data: CustomerData) -> Iterator[tuple[str, str]]:
-    for name in ID_FIELDS[1:]:
-        value = getattr(data, name, None)
-        if value is not None:
-            yield f"data.{name}", value
+def _check_optional(value: str | None, field: str) -> None:
+    if value is not None:
+        check_identifier(value, field)
+
+
+def _check_topic_path(value: str | None) -> None:
+    if value is not None and not TOPIC_PATH.match(value):
+        raise Refused("data.topic_path", "must be 1 to 200 characters without control characters")
+
+
+def _check_evaluation(data: EvaluationData) -> None:
+    _check_rating(data)
+    if data.contact_id is not None:
+        check_identifier(data.contact_id, "data.contact_id")
+    if data.agent_id is not None:
+        check_identifier(data.agent_id, "data.agent_id")
+    if data.order_id is not None:
+        check_identifier(data.order_id, "data.order_id")
+    if data.complaint_id is not None:
+        check_identifier(data.complaint_id, "data.complaint_id")
+    if data.campaign_id is not None:
+        check_identifier(data.campaign_id, "data.campaign_id")
+
+
+def _check_registered(data: ComplaintRegisteredData) -> None:
+    if data.severity is not None and not 1 <= data.severity <= 4:
+        raise Refused("data.severity", "must be 1 (worst) to 4")
+    _check_topic_path(data.topic_path)
+    _check_optional(data.order_id, "data.order_id")
+    check_identifier(data.complaint_id, "data.complaint_id")
+    _check_optional(data.campaign_id, "data.campaign_id")
+
+
+def _check_complaint(data: ComplaintEscalatedData | ComplaintClosedData) -> None:
+    _check_topic_path(data.topic_path)
+    check_identifier(data.complaint_id, "data.complaint_id")
+
+
+def _check_enquiry(data: EnquiryRegisteredData) -> None:
+    _check_topic_path(data.topic_path)
+    check_identifier(data.enquiry_id, "data.enquiry_id")
+
+
+def _check_order(data: OrderStatusChangedData) -> None:
+    check_code(data.order_type, "data.order_type")
+    if data.step is not None:
+        check_code(data.step, "data.step")
+    if data.duration_s is not None and data.duration_s < 0:
+        raise Refused("data.duration_s", "must not be negative (seconds)")
+    if data.expected_by is not None:
+        parse_time(data.expected_by, "data.expected_by")
+    check_identifier(data.order_id, "data.order_id")
+
+
+# spelled out by type: a loop over field names costs more than all the checks together
+_CHECK_OF: Final[dict[type[CustomerData], Callable[[Any], None]]] = {
+    EvaluationData: _check_evaluation,
+    ComplaintRegisteredData: _check_registered,
+    ComplaintEscalatedData: _check_complaint,
+    ComplaintClosedData: _check_complaint,
+    EnquiryRegisteredData: _check_enquiry,
+    OrderStatusChangedData: _check_order,
+}
 
 
 def check_input(event: InputEvent) -> None:
     """All rules of an input event except its time's distance from receipt. Raises Refused naming the field."""
     check_identifier(event.id, "id")
-    check_identifier(event.source, "source")
+    if event.source not in _known_sources:
+        check_identifier(event.source, "source")
+        if len(_known_sources) < _KNOWN_SOURCES_MAX:
+            _known_sources.add(event.source)
     data = event.data
     _check_customer(data)
-    if type(data) is EvaluationData:
-        _check_evaluation(data)
-    elif type(data) is OrderStatusChangedData:
-        check_code(data.order_type, "data.order_type")
-        if data.step is not None:
-            check_code(data.step, "data.step")
-        if data.duration_s is not None and data.duration_s < 0:
-            raise Refused("data.duration_s", "must not be negative (seconds)")
-        if data.expected_by is not None:
-            parse_time(data.expected_by, "data.expected_by")
-    elif type(data) is ComplaintRegisteredData and data.severity is not None and not 1 <= data.severity <= 4:
-        raise Refused("data.severity", "must be 1 (worst) to 4")
-    topic_path = getattr(data, "topic_path", None)
-    if topic_path is not None and not TOPIC_PATH.match(topic_path):
-        raise Refused("data.topic_path", "must be 1 to 200 characters without control characters")
-    for field, value in _other_identifiers(data):
-        check_identifier(value, field)
+    _CHECK_OF[type(data)](data)
 
 
 def occurred_at(event: Event) -> datetime:

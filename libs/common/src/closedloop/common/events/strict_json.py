@@ -7,13 +7,15 @@ strict parse costs three times the decode, so `is_plainly_strict` proves the com
 from typing import Final
 
 import jiter
+import numpy as np
 from msgspec import Struct
 from msgspec.structs import astuple
 
 from closedloop.common.events.rules import Refused
 
 JSON_PROBLEM_MAX_CHARS: Final = 160
-_SPACE_BEFORE_COLON: Final = (b" :", b"\t", b"\n", b"\r")
+_TAB, _NEWLINE, _RETURN, _SPACE, _QUOTE, _COLON, _BACKSLASH = b'\t\n\r ":\\'
+_MANY_BYTES: Final = 4096
 
 
 def keys_of(*objects: Struct) -> int:
@@ -25,13 +27,34 @@ def keys_of(*objects: Struct) -> int:
     return total
 
 
+def is_plain(raw: bytes) -> bool:
+    """True where `raw` surely has neither escapes nor white space before a colon: then each `":` ends a key, and each key so.
+
+    Single characters go first, and as numbers: searched so, they cost a tenth of a search for bytes.
+    """
+    return (
+        _BACKSLASH not in raw
+        and _TAB not in raw
+        and _NEWLINE not in raw
+        and _RETURN not in raw
+        and (_SPACE not in raw or b" :" not in raw)
+    )
+
+
+def keys_in_plain(raw: bytes) -> int:
+    """How many keys stand in plain JSON."""
+    if len(raw) < _MANY_BYTES:
+        return raw.count(b'":')
+    octets = np.frombuffer(raw, np.uint8)
+    return int(np.count_nonzero((octets[:-1] == _QUOTE) & (octets[1:] == _COLON)))
+
+
 def is_plainly_strict(raw: bytes, keys: int) -> bool:
     """True where `raw`, which decoded to objects with `keys` present keys, surely has neither escapes nor duplicate keys.
 
-    Without a backslash each `":` ends a key; without white space before a colon these are all the keys; so when they are as
-    many as were decoded, none stood twice. False means only that a full parse must decide.
+    Where `raw` is plain and has as many keys as were decoded, none stood twice. False means only that a full parse must decide.
     """
-    return b"\\" not in raw and raw.count(b'":') == keys and not any(mark in raw for mark in _SPACE_BEFORE_COLON)
+    return is_plain(raw) and raw.count(b'":') == keys
 
 
 def check_strict(raw: bytes) -> None:

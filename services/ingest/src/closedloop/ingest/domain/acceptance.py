@@ -1,18 +1,20 @@
 """Which events are taken, and where they go: one by one, in the order that they came."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, cast
+from typing import Any, Final, cast
 
-from closedloop.common.events.decoder import check, decode_binary, decode_structured
-from closedloop.common.events.model import AnyEvent, CustomerData
-from closedloop.common.events.rules import Refused
+from closedloop.common.events.decoder import check_until, decode_binary, decode_structured_batch
+from closedloop.common.events.model import AnyEvent, InputEvent
+from closedloop.common.events.rules import MAX_AHEAD, Refused
 from closedloop.common.events.topics import INPUT_TOPICS
 from closedloop.ingest.domain.wrapping import Kind, structured, wrap
 
-TOPIC_OF: Final = {cls: topic.name for topic in INPUT_TOPICS for cls in topic.types}
-TAKEN_TYPES: Final = ", ".join(str(cls.__struct_config__.tag) for cls in TOPIC_OF)
+TOPIC_OF: Final[dict[Any, str]] = {cls: topic.name for topic in INPUT_TOPICS for cls in topic.types}
+NOT_TAKEN: Final = "is published by the services themselves; taken here are " + ", ".join(
+    str(cls.__struct_config__.tag) for cls in TOPIC_OF
+)
 
 
 class Foreign(Refused):
@@ -34,6 +36,13 @@ class Records:
     def __len__(self) -> int:
         return len(self.values)
 
+    def extend(self, more: "Records") -> None:
+        """Put these behind."""
+        for place, traceparent in more.traceparents.items():
+            self.traceparents[len(self.values) + place] = traceparent
+        self.keys += more.keys
+        self.values += more.values
+
 
 @dataclass(slots=True)
 class Sorted:
@@ -48,27 +57,44 @@ class Sorted:
         return sum(map(len, self.records.values()))
 
 
-Read = Callable[[bytes], tuple[AnyEvent, bytes]]
-"""Raw JSON → the event, its types checked, and the value of its record. Raises Refused."""
+Read = Callable[[Sequence[bytes]], tuple[Sequence[AnyEvent | Refused], Sequence[bytes]]]
+"""Raw JSON of each item → the event, its types checked, or why it is refused; and the value of its record."""
 
 
-def read_structured(raw: bytes) -> tuple[AnyEvent, bytes]:
-    """A structured-mode event is forwarded as it came."""
-    return decode_structured(raw), raw
+def read_structured(items: Sequence[bytes]) -> tuple[Sequence[AnyEvent | Refused], Sequence[bytes]]:
+    """Structured-mode events are forwarded as they came."""
+    return decode_structured_batch(items), items
 
 
 def reads_binary(attributes: dict[str, str]) -> Read:
     """A binary-mode event is forwarded with its attributes around it."""
-    return lambda raw: (decode_binary(raw, attributes), structured(attributes, raw))
+    return lambda items: _one_by_one(items, lambda raw: (decode_binary(raw, attributes), structured(attributes, raw)))
 
 
 def reads_objects(kind: Kind, client: str, now: datetime, traceparent: str | None) -> Read:
     """A bare object is forwarded with an envelope around it."""
-    return lambda raw: wrap(raw, kind, client, now, traceparent)
+    return lambda items: _one_by_one(items, lambda raw: wrap(raw, kind, client, now, traceparent))
+
+
+def _one_by_one(
+    items: Sequence[bytes], read: Callable[[bytes], tuple[AnyEvent, bytes]]
+) -> tuple[Sequence[AnyEvent | Refused], Sequence[bytes]]:
+    events: list[AnyEvent | Refused] = []
+    values: list[bytes] = []
+    for raw in items:
+        try:
+            event, value = read(raw)
+        except Refused as refused:
+            events.append(refused)
+            values.append(b"")
+        else:
+            events.append(event)
+            values.append(value)
+    return events, values
 
 
 def sort_out(
-    items: Iterable[bytes],
+    items: Sequence[bytes],
     read: Read,
     regions: frozenset[str] | None,
     now: datetime,
@@ -78,27 +104,35 @@ def sort_out(
     first: int = 0,
 ) -> None:
     """Check each item and put it among the records of its topic or the refusals of `into`. `regions`: None covers all."""
-    for index, raw in enumerate(items, first):
+    latest = now + MAX_AHEAD
+    events, values = read(items)
+    some_too_big = max(map(len, values)) > max_event_bytes or max(map(len, items)) > max_event_bytes
+    topic: str | None = None
+    records = Records()
+    for index, event in enumerate(events):
         try:
-            if len(raw) > max_event_bytes:
-                raise TooBig("", f"is {len(raw)} bytes long; the limit is {max_event_bytes}")
-            event, value = read(raw)
-            topic = TOPIC_OF.get(type(event))
-            if topic is None:
-                raise Refused("type", f"is published by the services themselves; taken here are {TAKEN_TYPES}")
-            check(event, now)
-            data = cast(CustomerData, event.data)
+            if some_too_big:
+                _check_size(max(len(items[index]), len(values[index])), max_event_bytes)
+            its_topic = TOPIC_OF.get(type(event))
+            if its_topic is None:
+                raise event if isinstance(event, Refused) else Refused("type", NOT_TAKEN)
+            taken = cast(InputEvent, event)
+            check_until(taken, latest)
+            data = taken.data
             if regions is not None and data.region not in regions:
                 raise Foreign("data.region", f"the token does not cover {data.region}")
-            if len(value) > max_event_bytes:
-                raise TooBig("", f"is {len(value)} bytes long with its envelope; the limit is {max_event_bytes}")
         except Refused as refused:
-            into.refused.append((index, refused))
+            into.refused.append((first + index, refused))
             continue
-        records = into.records.get(topic)
-        if records is None:
-            records = into.records[topic] = Records()
-        if traceparent is not None and event.traceparent is None:
+        if its_topic is not topic:
+            topic = its_topic
+            records = into.records.setdefault(topic, Records())
+        if traceparent is not None and taken.traceparent is None:
             records.traceparents[len(records.values)] = traceparent
         records.keys.append(data.customer_id.encode())
-        records.values.append(value)
+        records.values.append(values[index])
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise TooBig("", f"is {size} bytes long; the limit is {limit}")
