@@ -16,6 +16,7 @@ from closedloop.common.events.decoder import check, check_topic, decode_structur
 from closedloop.common.events.model import IndicatorBreached, IndicatorRecovered
 from closedloop.common.postgres.migrations import migrate
 from closedloop.common.postgres.pool import Pool, create_pool
+from closedloop.kpi import statement_store
 from closedloop.kpi import store as segment_store
 from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.buckets import Bucketing, encode
@@ -182,12 +183,26 @@ async def test_a_series_never_seen_begins_at_its_first_bucket_however_old(pool: 
 async def test_a_bucket_ahead_of_the_frontier_is_found_when_time_gets_there(pool: Pool, buckets: Buckets) -> None:
     statements = Statements(pool, WATCHING_FAILURES, buckets)
     buckets.add("NJ", NOON, failed=0, ended=60)
-    buckets.add("SZ", NOON + 3 * DAY, failed=60, ended=60)  # its partition was faster
     await reach(pool, NOON + 10)
     await state(statements)
-    await reach(pool, NOON + 5 * DAY)
+    # a replay begins, and one of its partitions is three days ahead
+    long_ago = NOON - 100 * DAY
+    buckets.add("NJ", long_ago, failed=0, ended=60)
+    buckets.add("SZ", long_ago + 3 * DAY, failed=60, ended=60)
+    await reach(pool, long_ago + 2)
     await state(statements)
-    assert [series for _, series, _, _ in await said(pool)] == [SZ, SZ]
+    await reach(pool, long_ago + 5 * DAY)
+    await state(statements)
+    assert [(at - long_ago + NOON - 3 * DAY, series) for at, series, _, _ in await said(pool)] == [(1, SZ), (61, SZ)]
+
+
+async def test_who_read_an_older_state_writes_nothing(pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        progress = await statement_store.read_progress(connection, "orders")
+        assert await statement_store.advance(connection, "orders", progress.version)
+        assert not await statement_store.advance(connection, "orders", progress.version)
+        again = await statement_store.read_progress(connection, "orders")
+        assert await statement_store.advance(connection, "orders", again.version)
 
 
 async def test_a_long_history_is_stated_in_parts_to_the_same_effect(pool: Pool, buckets: Buckets) -> None:
