@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -19,6 +18,7 @@ import pytest
 from closedloop.common.consumer.crashpoints import CRASH_POINTS, EXIT_CODE
 from closedloop.local.addresses import Ports
 from closedloop.local.stack import Stack
+from closedloop.local.testing import temporary_folder
 from faults import checker
 from faults.traffic import Sent, Traffic
 
@@ -44,18 +44,11 @@ class Aftermath:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    from closedloop.local.testing import _folder
-
-    yield from _folder()
-
-
-@pytest.fixture(scope="module")
-def aftermath(folder: Path) -> Iterator[Aftermath]:
+def aftermath() -> Iterator[Aftermath]:
     seed = int(os.environ.get("FAULT_SEED") or random.SystemRandom().randrange(1_000_000))
     print(f"\nFAULT_SEED={seed}")
     settings = {f"{name.upper()}_SESSION_TIMEOUT_MS": str(SESSION_S * 1000) for name in CONSUMING}
-    with Stack(folder, Ports.free(), settings) as stack:
+    with temporary_folder() as folder, Stack(folder, Ports.free(), settings) as stack:
         started = datetime.now(UTC)
         token = stack.token("admin")
         traffic = Traffic(seed, stack.ports.of("ingest"), token, stack.bootstrap, PER_SECOND)
@@ -98,7 +91,8 @@ class Faults:
         for point in CRASH_POINTS:
             service.stop()
             service.launch({"CRASHPOINT": point, "CRASHPOINT_SKIP": "1" if point.startswith("consumer") else "0"})
-            assert service.wait(HIT_WITHIN_S) == EXIT_CODE, f"{name} ended otherwise than at {point}"
+            ended = service.wait(HIT_WITHIN_S)
+            assert ended == EXIT_CODE, f"{name} ended with {ended} before {point}: {service.complaint()}"
             if point.startswith("relay"):
                 assert self._fetchval(f"SELECT count(*) FROM {name}.outbox") > 0, f"{name} at {point}: nothing to be said again"
             elif point != "consumer.after_commit":

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, Message, Producer
 REGIONS = ("NJ", "SZ", "WX", "CZ")
 PRODUCTS = ("broadband", "mobile", "leased_line")
 CHANNELS = ("hotline", "business_hall", "web", "app")
-TOPIC_PATHS = tuple(f"billing/case_{i}" for i in range(40))
+TOPIC_PATHS = tuple(f"billing/case_{i}" for i in range(4000))
 TOPIC_OF = {"evaluation": "evaluations", "complaint": "complaints", "order": "orders"}
 CUSTOMERS = 6_000
 REST_BATCH = 50

@@ -19,6 +19,7 @@ with the fixture `server_folder` (a temporary folder that PostgreSQL's unprivile
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
@@ -43,13 +44,15 @@ _PREFIX = "closedloop-tests-"
 @pytest.fixture(scope="session")
 def _session_folder() -> Iterator[Path]:
     _remove_folders_of_ended_runs()
-    yield from _folder()
+    with temporary_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
 def server_folder() -> Iterator[Path]:
     """A temporary folder for one test's own servers."""
-    yield from _folder()
+    with temporary_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +128,9 @@ def _apart(work: Coroutine[object, object, None]) -> None:
         pool.submit(asyncio.run, work).result()
 
 
-def _folder() -> Iterator[Path]:
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A temporary folder that PostgreSQL's unprivileged user can reach."""
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     folder.chmod(0o755)  # PostgreSQL's unprivileged user must be able to pass
     try:

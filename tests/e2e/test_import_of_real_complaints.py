@@ -1,0 +1,107 @@
+"""2,224 real complaints of a US operator's customers (April to June 2015) through the command line into the real system.
+
+With the shipped settings of every trigger no ticket opens in April and May, and the burst of 23 June opens exactly one.
+kpi's retention (400 days as shipped) is lengthened: the data is older than that.
+"""
+
+import csv
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from closedloop.local.addresses import Ports
+from closedloop.local.stack import Stack
+from closedloop.local.testing import temporary_folder
+
+pytestmark = pytest.mark.timeout(600)
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "telecom-complaints-2015.csv"
+ROWS = 2224
+TOPIC_PATH = "regulator/telecom"
+BURST = datetime(2015, 6, 23, 17, tzinfo=UTC)  # 13:00 US Eastern
+MAPPING = f"""
+kind: complaints
+source: /regulator
+id: [ticket]
+time: {{column: received_at}}
+fields:
+  complaint_id: {{column: ticket}}
+  customer_id: {{column: ticket}}
+  region: {{column: state, transform: slug}}
+  text: {{column: complaint}}
+  topic_path: {{constant: {TOPIC_PATH}}}
+"""
+
+
+class System:
+    """The running stack as its users see it."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self._stack = stack
+        self._folder = folder
+        (folder / "mapping.yaml").write_text(MAPPING)
+        self._client = httpx2.Client(headers={"Authorization": f"Bearer {stack.token('admin')}"}, timeout=30)
+
+    def import_file(self, file: Path) -> None:
+        command = [sys.executable, "-m", "closedloop.cli", "import", str(file), "--mapping", str(self._folder / "mapping.yaml")]
+        command += ["--url", self._stack.url("ingest"), "--token", self._stack.token("producer")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=self._folder, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def get(self, service: str, path: str) -> Any:
+        answer = self._client.get(self._stack.url(service) + path)
+        assert answer.status_code == 200, (path, answer.text)
+        return answer.json()
+
+    def counted(self) -> float:
+        """Complaints that kpi has counted, day by day over the three months."""
+        path = "/v1/indicators/complaints_registered/series?window=24h&step=24h&from=2015-04-01T00:00:00Z&to=2015-07-02T00:00:00Z"
+        return sum(point["numerator"] or 0 for point in self.get("kpi", path)["points"])
+
+    def tickets(self) -> list[Any]:
+        items: list[Any] = self.get("ticketing", "/v1/tickets?limit=500")["items"]
+        return items
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    if not DATA.exists():
+        pytest.skip(f"the complaints of 2015 are not at {DATA}")
+    with temporary_folder() as folder, Stack(folder, Ports.free(), {"KPI_RETENTION_DAYS": "6000"}) as stack:
+        yield System(stack, tmp_path_factory.mktemp("import"))
+
+
+def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.5)
+
+
+def test_every_complaint_counts_once_and_the_burst_opens_exactly_one_ticket(system: System, tmp_path: Path) -> None:
+    system.import_file(DATA)
+    until(lambda: system.counted() == ROWS, 60, "all rows counted")
+    until(lambda: len(system.tickets()) > 0, 240, "the burst opened a ticket")
+
+    # again, and an overlapping half under another name: nothing changes
+    system.import_file(DATA)
+    half = tmp_path / "half.csv"
+    with DATA.open(newline="", encoding="utf-8") as source, half.open("w", newline="", encoding="utf-8") as target:
+        rows = list(csv.reader(source))
+        csv.writer(target).writerows([rows[0], *rows[ROWS // 2 :]])
+    system.import_file(half)
+    time.sleep(5)  # time for a wrong effect to show; a right one is no change at all
+    assert system.counted() == ROWS
+
+    [ticket] = system.tickets()
+    assert ticket["cause"] == f"topic:{TOPIC_PATH}"
+    whole = system.get("ticketing", f"/v1/tickets/{ticket['ticket_id']}")
+    first = min(datetime.fromisoformat(firing["window_end"]) for firing in whole["firings"])
+    assert BURST <= first <= BURST + timedelta(hours=3), first
