@@ -10,7 +10,6 @@ from closedloop.common.events.model import (
     ComplaintEscalated,
     ComplaintRegistered,
     EnquiryRegistered,
-    EnquiryRegisteredData,
     IndicatorBreached,
     IndicatorRecovered,
 )
@@ -26,6 +25,7 @@ from closedloop.ticketing.store.complaints import Complaint
 SUBSCRIPTION: Final = Subscription(
     (ComplaintRegistered, ComplaintEscalated, EnquiryRegistered, IndicatorBreached, IndicatorRecovered)
 )
+Escalated = tuple[ComplaintEscalated, datetime]
 
 
 class Intake:
@@ -39,35 +39,35 @@ class Intake:
         breaches, rejections = _breaches(received)
         refused = {id(rejection.record) for rejection in rejections}
         new = await inbox.take(connection, [one for one in received if id(one.record) not in refused])
-        counted = [_complaint(one, one.event) for one in new if isinstance(one.event, ComplaintRegistered | EnquiryRegistered)]
+
+        counted: list[Complaint] = []
+        escalated: list[Escalated] = []
+        firings: list[TriggerFiring] = []
+        recovered: list[tuple[IndicatorRecovered, datetime]] = []
+        for one in new:
+            event = one.event
+            if type(event) is ComplaintRegistered or type(event) is EnquiryRegistered:
+                counted.append(_complaint(event, one.at))
+            elif type(event) is ComplaintEscalated:
+                escalated.append((event, one.at))
+            elif type(event) is IndicatorBreached:
+                firings.append(breaches[id(one)])
+            elif type(event) is IndicatorRecovered:
+                recovered.append((event, one.at))
+
         untracked = await complaints.count(connection, counted, self._settings.max_subjects, self._settings.settle_s)
         metrics.UNTRACKED.inc(untracked)
-        firings = await self._escalations(connection, new)
-        firings += [breaches[id(one)] for one in new if id(one) in breaches]
-        await filing.file(connection, firings)
-        for one in new:
-            if isinstance(one.event, IndicatorRecovered):
-                await self._note_recovery(connection, one.event, one.at)
+        await filing.file(connection, [*firings, *await _escalations(connection, escalated)])
+        for event, at in recovered:
+            await _note_recovery(connection, event, at)
         return rejections
-
-    async def _escalations(self, connection: Connection, new: Sequence[Received]) -> list[TriggerFiring]:
-        escalated = [(one, one.event) for one in new if isinstance(one.event, ComplaintEscalated)]
-        without = [event.data.complaint_id for _, event in escalated if event.data.topic_path is None]
-        topics = await complaints.topics_of(connection, without) if without else {}
-        return [told.escalation(event, one.at, topics.get(event.data.complaint_id)) for one, event in escalated]
-
-    async def _note_recovery(self, connection: Connection, event: IndicatorRecovered, at: datetime) -> None:
-        """Whoever evaluates should see that the indicator came back; the ticket stays open until they have."""
-        ticket = await tickets.lock_open(connection, told.cause_of(event.data).name)
-        if ticket is not None:
-            await tickets.add_history(connection, ticket.id, [told.recovery(event, ticket, at)])
 
 
 def _breaches(received: Sequence[Received]) -> tuple[dict[int, TriggerFiring], list[Rejection]]:
     firings: dict[int, TriggerFiring] = {}
     rejections: list[Rejection] = []
     for one in received:
-        if isinstance(one.event, IndicatorBreached):
+        if type(one.event) is IndicatorBreached:
             try:
                 firings[id(one)] = told.breach(one.event)
             except Refused as refused:
@@ -75,18 +75,27 @@ def _breaches(received: Sequence[Received]) -> tuple[dict[int, TriggerFiring], l
     return firings, rejections
 
 
-def _complaint(one: Received, event: ComplaintRegistered | EnquiryRegistered) -> Complaint:
+def _complaint(event: ComplaintRegistered | EnquiryRegistered, at: datetime) -> Complaint:
     data = event.data
-    return Complaint(
-        kind="enquiry" if isinstance(data, EnquiryRegisteredData) else "complaint",
-        topic_path=data.topic_path,
-        customer_id=data.customer_id,
-        at=one.at,
-        source=event.source,
-        event_id=event.id,
-        complaint_id=data.enquiry_id if isinstance(data, EnquiryRegisteredData) else data.complaint_id,
-        region=data.region,
-    )
+    if type(event) is EnquiryRegistered:
+        kind, id = complaints.ENQUIRY, event.data.enquiry_id
+    else:
+        assert type(event) is ComplaintRegistered  # noqa: S101 (for the type checker)
+        kind, id = complaints.COMPLAINT, event.data.complaint_id
+    return Complaint(kind, data.topic_path, data.customer_id, at, event.source, event.id, id, data.region)
+
+
+async def _escalations(connection: Connection, escalated: Sequence[Escalated]) -> list[TriggerFiring]:
+    without = [event.data.complaint_id for event, _ in escalated if event.data.topic_path is None]
+    topics = await complaints.topics_of(connection, without) if without else {}
+    return [told.escalation(event, at, topics.get(event.data.complaint_id)) for event, at in escalated]
+
+
+async def _note_recovery(connection: Connection, event: IndicatorRecovered, at: datetime) -> None:
+    """Whoever evaluates should see that the indicator came back; the ticket stays open until they have."""
+    ticket = await tickets.lock_open(connection, told.cause_of(event.data).name)
+    if ticket is not None:
+        await tickets.add_history(connection, ticket.id, [told.recovery(event, ticket, at)])
 
 
 def processor(intake: Intake, wake: Callable[[], None]) -> RowProcessor:

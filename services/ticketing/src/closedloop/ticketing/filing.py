@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from closedloop.common.events.model import TicketClosed, TicketData, TicketOpened, TicketStageChanged
+from closedloop.common.events.model import AnyEvent, TicketClosed, TicketData, TicketOpened, TicketStageChanged
 from closedloop.common.outbox.store import Outgoing, own_event, put
 from closedloop.common.postgres.pool import Connection
 from closedloop.ticketing import metrics
@@ -33,7 +33,7 @@ async def _file_on(connection: Connection, cause: str, firings: list[TriggerFiri
     ticket = await tickets.lock_open(connection, cause)
     while ticket is None:
         change = open_by(firings[0])
-        if await open_ticket(connection, change):
+        if await open_ticket(connection, change, firings[0].told_by):
             ticket = change.ticket
             continue
         # Somebody else opened one at this moment (and it may be closed again), perhaps by the same firings.
@@ -51,12 +51,12 @@ async def _file_on(connection: Connection, cause: str, firings: list[TriggerFiri
     await tickets.add_firings(connection, ticket.id, firings)
 
 
-async def open_ticket(connection: Connection, change: Change) -> bool:
+async def open_ticket(connection: Connection, change: Change, told_by: AnyEvent | None = None) -> bool:
     """Write a new ticket and say so. False where its cause has an open one."""
     if not await tickets.insert(connection, change.ticket):
         return False
     metrics.TICKETS_OPENED.labels(change.ticket.trigger).inc()
-    await _record(connection, change)
+    await _record(connection, change, told_by)
     return True
 
 
@@ -66,12 +66,12 @@ async def save(connection: Connection, change: Change) -> None:
     await _record(connection, change)
 
 
-async def _record(connection: Connection, change: Change) -> None:
+async def _record(connection: Connection, change: Change, told_by: AnyEvent | None = None) -> None:
     await tickets.add_history(connection, change.ticket.id, change.entries)
-    await put(connection, [said for entry in change.entries if (said := _said(change.ticket, entry))])
+    await put(connection, [said for entry in change.entries if (said := _said(change.ticket, entry, told_by))])
 
 
-def _said(ticket: Ticket, entry: Entry) -> Outgoing | None:
+def _said(ticket: Ticket, entry: Entry, told_by: AnyEvent | None) -> Outgoing | None:
     if entry.from_stage == entry.to_stage:
         return None
     kind = TicketOpened if entry.from_stage is None else TicketClosed if entry.to_stage == "closed" else TicketStageChanged
@@ -89,5 +89,7 @@ def _said(ticket: Ticket, entry: Entry) -> Outgoing | None:
         outcome=ticket.outcome if entry.to_stage == "closed" else None,
         actor=entry.actor.subject,
     )
-    event = own_event(kind, id=f"{key}:{entry.version}", source=SOURCE, at=entry.at, subject=key, sequence=entry.version, data=data)
+    event = own_event(
+        kind, id=f"{key}:{entry.version}", source=SOURCE, at=entry.at, subject=key, sequence=entry.version, data=data, cause=told_by
+    )
     return Outgoing(key, event)

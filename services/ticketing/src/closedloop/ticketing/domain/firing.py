@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, get_args
 
+from closedloop.common.events.model import AnyEvent
 from closedloop.ticketing.domain.cause import Cause
 
 Trigger = Literal["batch", "hot", "hot_enquiries", "escalated", "indicator", "manual"]
@@ -39,6 +40,8 @@ class TriggerFiring:
     observed: float | None = None
     unit: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    told_by: AnyEvent | None = field(default=None, compare=False)
+    """The event that stated it, where one did: the ticket continues its trace."""
 
     @property
     def id(self) -> uuid.UUID:

@@ -30,6 +30,7 @@ def escalation(event: ComplaintEscalated, at: datetime, registered_under: str | 
         customers=1,
         evidence=Evidence({data.region: 1}, [{"complaint_id": data.complaint_id, "region": data.region, "at": at.isoformat()}]),
         details={} if data.level is None else {"level": data.level},
+        told_by=event,
     )
 
 
@@ -63,6 +64,7 @@ def breach(event: IndicatorBreached) -> TriggerFiring:
             "denominator": data.denominator,
             "dimensions": data.dimensions,
         },
+        told_by=event,
     )
 
 

@@ -36,14 +36,14 @@ STATEMENTS = (
     )""",
     """CREATE TABLE complaint (
         id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-        subject_id   integer     NOT NULL REFERENCES subject,
+        subject_id   integer     NOT NULL,
         customer_id  text        NOT NULL,
         at           timestamptz NOT NULL,
         source       text        NOT NULL,
         event_id     text        NOT NULL,
         complaint_id text        NOT NULL,   -- or the enquiry's id
         region       text        NOT NULL,
-        counts       boolean     NOT NULL DEFAULT false,   -- no other one of this customer in the 24 h before it
+        counts       boolean     NOT NULL DEFAULT true,    -- no other one of this customer in the 24 h before it
         received_at  timestamptz NOT NULL DEFAULT clock_timestamp()
     )""",
     "CREATE INDEX complaint_of_customer ON complaint (subject_id, customer_id, at)",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import asyncpg
 
@@ -12,7 +12,9 @@ from closedloop.ticketing.domain.bins import BIN_SECONDS
 from closedloop.ticketing.domain.firing import Evidence
 
 Kind = Literal["complaint", "enquiry"]
-OLD_AFTER = "1 hour"
+COMPLAINT: Final[Kind] = "complaint"
+ENQUIRY: Final[Kind] = "enquiry"
+OLD_AFTER: Final = "1 hour"
 """A complaint that is older when it comes is from an import or after an outage: more like it may follow."""
 
 
@@ -54,8 +56,8 @@ async def count(connection: Connection, complaints: Sequence[Complaint], max_sub
         [c.region for _, c in tracked],
     )
     touched = sorted({(subject, c.customer_id) for subject, c in tracked})
-    # Whether a complaint counts depends on the customer's complaint right before it alone (domain/distinct.py). So all of
-    # the touched customers' complaints are looked at again, and the bins take the differences.
+    # Whether a complaint counts depends on the customer's complaint right before it alone (domain/distinct.py). New ones are
+    # taken to count; then the touched customers' complaints are looked at again, and the bins take the differences.
     await connection.execute(
         """WITH seen AS (
                SELECT c.id, c.subject_id, c.at, c.counts AS counted,
@@ -70,7 +72,7 @@ async def count(connection: Connection, complaints: Sequence[Complaint], max_sub
            ), differences AS (
                SELECT subject_id, at, 0 AS complaints, customers FROM changed
                UNION ALL
-               SELECT subject_id, at, 1, 0 FROM unnest($3::int[], $4::timestamptz[]) AS n (subject_id, at)
+               SELECT subject_id, at, 1, 1 FROM unnest($3::int[], $4::timestamptz[]) AS n (subject_id, at)
            )
            INSERT INTO bin AS b (subject_id, bin, complaints, customers)
            SELECT subject_id, floor(extract(epoch FROM at) / $5)::int, sum(complaints), sum(customers)

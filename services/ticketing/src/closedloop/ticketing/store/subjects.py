@@ -13,7 +13,7 @@ from closedloop.ticketing.store.complaints import Kind
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One subject, its row locked. `batch_until` and `hot_until`: up to there statements are made; None: none so far."""
+    """One subject. `batch_until` and `hot_until`: up to there statements are made; None: none so far."""
 
     id: int
     kind: Kind
@@ -42,7 +42,7 @@ async def due(
            WHERE (due_for_batch OR due_for_hot)
              AND (backfilled_at IS NULL OR backfilled_at <= clock_timestamp() - make_interval(secs => $3)
                   OR backfill_since <= clock_timestamp() - make_interval(secs => $4))
-           ORDER BY s.id LIMIT $5 FOR NO KEY UPDATE OF s""",
+           ORDER BY s.id LIMIT $5""",
         step,
         minute,
         settle_s,
