@@ -99,7 +99,7 @@ def e164(text: str, country: str, field: str) -> str:
         number = phonenumbers.parse(text, country)
     except phonenumbers.NumberParseException:
         raise Refused(field, f"is not a telephone number of {country} and has no country code") from None
-    if not phonenumbers.is_possible_number(number):
+    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         raise Refused(field, f"is too short or too long for a telephone number of {country}")
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 

@@ -140,7 +140,7 @@ def _send(export: Export, mapping: Mapping, target: IngestClient, checkpoint: Ch
 
 def _with_progress(export: Export, run: Importing, what: str) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("row {task.fields[row]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as progress:
         bar = progress.add_task(what, total=export.size or None, row=run.state.row)
         run.moved = lambda: progress.update(bar, completed=export.position, row=run.state.row)
         run.run()

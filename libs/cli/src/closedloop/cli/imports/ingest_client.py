@@ -65,7 +65,7 @@ class IngestClient:
             listed = [_rejection(item) for item in body.get("rejected", [])]
             total = len(lines) - int(body["accepted"]) if "accepted" in body else int(body.get("rejected_total", len(lines)))
             return listed if len(listed) >= total else self._send_parts(lines, min(LISTED_AT_MOST, (len(lines) + 1) // 2))
-        if answer.status_code in (413, 422):
+        if answer.status_code in (413, 422) or (answer.status_code == 400 and len(lines) == 1):
             if len(lines) == 1:
                 return [Rejection(0, _problem(body))]
             return self._send_parts(lines, (len(lines) + 1) // 2)
@@ -85,6 +85,8 @@ class IngestClient:
         while True:
             try:
                 answer = self._http.post(self._path, content=body)
+            except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
+                raise CommandFailed(f"'{self._url}' is not an address; --url takes one such as http://127.0.0.1:8101.") from None
             except (httpx2.TimeoutException, httpx2.TransportError) as error:
                 why = "ingest does not answer"
                 if not self._answered and isinstance(error, httpx2.ConnectError):
@@ -92,8 +94,6 @@ class IngestClient:
                         f"No ingest answers at {self._url}; start it (make run), or name its address with --url."
                     ) from None
                 wait = pause = min(pause * 2, 15)
-            except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
-                raise CommandFailed(f"'{self._url}' is not an address; --url takes one such as http://127.0.0.1:8101.") from None
             else:
                 self._answered = True
                 if answer.status_code not in _FOR_THE_TIME_BEING:

@@ -217,6 +217,8 @@ def _problem(error: Any, path: strict_yaml.Path) -> str:
         return "is missing"
     if kind == "literal_error":
         return f"'{error['input']}' is not known; it must be {error['ctx']['expected'].replace(chr(39), '')}"
+    if kind in ("model_type", "dict_type", "tuple_type", "model_attributes_type"):
+        return "must be entries, as in {column: name}" if kind != "tuple_type" else "must be a column or a list of columns"
     message = str(error["msg"]).removeprefix("Value error, ")
     shown = error.get("input")
     return f"'{shown}': {message}" if isinstance(shown, str | int | float) and repr(shown) not in message else message

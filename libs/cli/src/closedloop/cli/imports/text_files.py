@@ -104,7 +104,9 @@ class TextExport:
         return max(DELIMITERS, key=fit)
 
     def _undecodable(self, row: int) -> CommandFailed:
-        return CommandFailed(f"{self._path}, near row {row}: not {self.encoding} text; say how it is written with --encoding.")
+        return CommandFailed(
+            f"{self._path}, near row {row}: not {self.encoding.removesuffix('-sig')} text; say how it is written with --encoding."
+        )
 
 
 def detect_encoding(path: Path) -> str:
