@@ -13,6 +13,9 @@ from typing import Any
 import msgspec
 import uvicorn
 from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from closedloop.ingest.group_commit import BATCH_BYTES, CODECS, SMALL_BYTES
 
 PARTITIONS = 6
 _array = msgspec.json.Decoder(list[msgspec.Raw])
@@ -24,7 +27,7 @@ class Bare:
     def __init__(self, bootstrap: str, topic: str, compression: str) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
-        self._compression = None if compression == "none" else compression
+        self._codec = CODECS[compression]
         self._gathering: list[Any] = []
         self._acknowledged: asyncio.Future[None] | None = None
         self._wake = asyncio.Event()
@@ -65,8 +68,6 @@ class Bare:
             bootstrap_servers=self._bootstrap,
             acks="all",
             enable_idempotence=True,
-            max_batch_size=900_000,
-            compression_type=self._compression,
         )
         await producer.start()
         flusher = asyncio.create_task(self._flush(producer))
@@ -84,11 +85,14 @@ class Bare:
             sent = []
             share = max(1, -(-len(records) // PARTITIONS))
             for first in range(0, len(records), share):
-                batch = producer.create_batch()
-                for record in records[first : first + share]:
+                of_partition = records[first : first + share]
+                # as ingest does: small batches are not compressed
+                codec = self._codec if sum(map(len, of_partition)) > SMALL_BYTES else 0
+                batch = BatchBuilder(BATCH_BYTES, codec)
+                for record in of_partition:
                     if batch.append(key=None, value=record, timestamp=None) is None:
                         sent.append(await producer.send_batch(batch, self._topic, partition=turn % PARTITIONS))
-                        batch = producer.create_batch()
+                        batch = BatchBuilder(BATCH_BYTES, codec)
                         batch.append(key=None, value=record, timestamp=None)
                 sent.append(await producer.send_batch(batch, self._topic, partition=turn % PARTITIONS))
                 turn += 1

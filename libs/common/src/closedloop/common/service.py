@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from closedloop.common.consumer.failures import Kind, PositionRefused, classify
 from closedloop.common.settings import ServerSettings
@@ -108,7 +108,7 @@ async def _probe_loop_lag() -> None:
         metrics.LOOP_LAG.set(worst)
 
 
-def serve(service: str, app: FastAPI, settings: ServerSettings) -> None:
+def serve(service: str, app: ASGIApp, settings: ServerSettings) -> None:
     """Run the app until SIGTERM or SIGINT; exits with a code that says whether it failed."""
     configure_logging(service, settings.log_level)
     # after its clean stop uvicorn raises the signal again; by default that would hide the exit code

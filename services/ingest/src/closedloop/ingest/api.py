@@ -13,7 +13,6 @@ from closedloop.common.auth import Authenticator, Principal, check_scope
 from closedloop.common.auth.roles import EVENTS_WRITE
 from closedloop.common.events.rules import Refused
 from closedloop.common.http.problems import BadRequest, TooManyRequests
-from closedloop.ingest import metrics
 from closedloop.ingest.answers import answer
 from closedloop.ingest.bodies import Bodies
 from closedloop.ingest.domain import wrapping
@@ -53,7 +52,7 @@ class Doors:
         """CloudEvents over HTTP: structured, batched, binary."""
         principal = await self._admit(headers)
         media = media_of(headers.get(b"content-type", b""))
-        with self._bodies.held() as held:
+        with self._bodies.body() as held:
             read: Read = read_structured
             attributes: dict[str, str] | None = None
             if media not in (Media.STRUCTURED, Media.BATCH):
@@ -70,7 +69,7 @@ class Doors:
             media = media_of(headers.get(b"content-type", b""))
             if media not in (Media.JSON, Media.NDJSON):
                 raise Unsupported("Content-Type: must be application/json (an object or an array) or application/x-ndjson, UTF-8.")
-            with self._bodies.held() as held:
+            with self._bodies.body() as held:
                 body = await held.read(receive, headers.get(b"content-encoding"))
                 items, many = (split_lines(body), True) if media is Media.NDJSON else _split(split_one_or_many, body)
                 now = datetime.now(UTC)
@@ -104,7 +103,6 @@ class Doors:
     ) -> Answer:
         if not body:
             raise BadRequest("The body is empty.")
-        metrics.BODY_BYTES.inc(len(body))
         self._rates.charge(principal.client, len(items), time.monotonic())
         return answer(await self._intake.take(items, read, principal, traceparent), named, alone)
 

@@ -7,7 +7,7 @@ for all of OpenAPI, FastAPI stays in charge (`api.py`).
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from fastapi.routing import APIRoute
@@ -35,7 +35,7 @@ class DirectRoute(APIRoute):
     """A route that stands in OpenAPI like any other, and whose POST goes to the service's `Express`."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Where the middleware did not see it first: behind a root path."""
+        """Where `Front` did not see it first: behind a root path, or where the app runs without it."""
         if scope["method"] != "POST":
             await super().handle(scope, receive, send)
             return
@@ -48,12 +48,9 @@ class Express:
 
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         self._handlers = handlers
+        self.paths = frozenset(handlers)
         self._requests: dict[tuple[str, int], Counter] = {}
         self._seconds: dict[str, Histogram] = {path: metrics.HTTP_SECONDS.labels(path) for path in handlers}
-
-    def takes(self, scope: Scope) -> bool:
-        """Whether this is a POST to one of the routes."""
-        return scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in self._handlers
 
     async def handle(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: what `Surroundings` does for the other routes, and the handler."""
@@ -108,16 +105,16 @@ class Express:
         self._seconds[path].observe(time.perf_counter() - started)
 
 
-class ExpressFirst:
-    """Middleware outside of all others: hands the hot routes to `Express`."""
+class Front:
+    """The ASGI application: hands the hot routes to `Express`, all else to FastAPI."""
 
     def __init__(self, app: ASGIApp, express: Express) -> None:
         self._app = app
         self._express = express
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if self._express.takes(scope):
+        if scope["type"] == "http" and scope["path"] in self._express.paths and scope["method"] == "POST":
             await self._express.handle(scope["path"], scope, receive, send)
         else:
             await self._app(scope, receive, send)

@@ -1,7 +1,9 @@
 """The composition root of ingest."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI
 
@@ -9,17 +11,20 @@ from closedloop.common.auth import Authenticator
 from closedloop.common.events.topics import INPUT_TOPICS
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.kafka.client import KafkaSettings
-from closedloop.common.service import jobs_running, serve
+from closedloop.common.service import Every, jobs_running, serve
 from closedloop.common.settings import AuthSettings
 from closedloop.ingest import metrics
 from closedloop.ingest.api import Doors, openapi_routes
 from closedloop.ingest.bodies import Bodies
 from closedloop.ingest.domain.rate import Rates
-from closedloop.ingest.express import Express, ExpressFirst
+from closedloop.ingest.express import Express, Front
 from closedloop.ingest.group_commit import GroupCommit
 from closedloop.ingest.intake import Intake
 from closedloop.ingest.schemas import describe
 from closedloop.ingest.settings import IngestSettings
+
+
+GC_THRESHOLDS: Final = (20_000, 20, 20)
 
 
 def build(settings: IngestSettings, kafka: KafkaSettings, auth: AuthSettings) -> FastAPI:
@@ -41,7 +46,7 @@ def build(settings: IngestSettings, kafka: KafkaSettings, auth: AuthSettings) ->
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         health.ready["kafka"] = commit.not_ready
-        async with jobs_running(commit=commit):
+        async with jobs_running(slow_bodies=Every(1.0, bodies.end_slow_ones), commit=commit):
             yield
             health.stopping = True
 
@@ -55,7 +60,6 @@ def build(settings: IngestSettings, kafka: KafkaSettings, auth: AuthSettings) ->
         max_body_bytes=settings.max_body_bytes,
     )
     app.state.express = express
-    app.add_middleware(ExpressFirst, express=express)
     describe(app)
     return app
 
@@ -63,4 +67,9 @@ def build(settings: IngestSettings, kafka: KafkaSettings, auth: AuthSettings) ->
 def main() -> None:
     """Serve until SIGTERM."""
     settings = IngestSettings()
-    serve("ingest", build(settings, KafkaSettings(), AuthSettings()), settings)
+    app = build(settings, KafkaSettings(), AuthSettings())
+    # what was made until here stays; what a request makes dies with it, mostly without the collector's help
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    serve("ingest", Front(app, app.state.express), settings)

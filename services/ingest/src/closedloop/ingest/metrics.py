@@ -4,8 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 ACCEPTED = Counter("ingest_events_accepted", "Events that Kafka has acknowledged", ["topic"])
 REJECTED = Counter("ingest_events_rejected", "Events that were refused, by class of reason", ["reason"])
-BODY_BYTES = Counter("ingest_body_bytes", "Bytes of the bodies that were read, decompressed")
-BATCH_BYTES = Counter("ingest_batch_bytes", "Bytes of the batches made for Kafka, before compression")
+RECORD_BYTES = Counter("ingest_record_bytes", "Bytes of the records sent to Kafka, before compression")
 ROUND_SECONDS = Histogram(
     "ingest_round_seconds",
     "From the start of a produce round to Kafka's last acknowledgement",

@@ -41,14 +41,38 @@ class Refused(ValueError):
 
 def parse_time(text: str, field: str = "time") -> datetime:
     """RFC 3339 text with an offset → aware datetime in UTC. Raises Refused."""
+    second = _seconds.get(text[:19])
+    if second is not None:
+        shift = _shifts.get(text[19:])
+        if shift is not None:
+            return second + shift
+    return _parse_new_time(text, field)
+
+
+# Events of now are of few seconds, and fractions and offsets are few: both are remembered apart, their sum is the time.
+_seconds: dict[str, datetime] = {}
+_shifts: dict[str, timedelta] = {}
+_KNOWN_TIMES_MAX: Final = 20_000
+_NEAR_THE_ENDS: Final = (2, 9998)
+
+
+def _parse_new_time(text: str, field: str) -> datetime:
     if not RFC3339.match(text):
         hint = "needs an offset, such as 2026-11-20T08:00:00+08:00" if len(text) >= 10 else "is not a time"
         raise Refused(field, f"{hint} (RFC 3339)")
     try:
-        at = datetime.fromisoformat(text)
-        return at if at.tzinfo is UTC else at.astimezone(UTC)
+        at = datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise Refused(field, "is not a time that exists (RFC 3339)") from None
+    few_shifts = text[19] != "." or text[23:24] in ("Z", "+", "-")  # whole seconds or milliseconds; microseconds hardly recur
+    if few_shifts and _NEAR_THE_ENDS[0] < at.year < _NEAR_THE_ENDS[1]:  # beyond, another shift could leave a datetime's range
+        for known in (_seconds, _shifts):
+            if len(known) >= _KNOWN_TIMES_MAX:
+                known.clear()
+        second = datetime.fromisoformat(text[:19] + "Z")
+        _seconds[text[:19]] = second
+        _shifts[text[19:]] = at - second
+    return at
 
 
 def check_time(at: datetime, received_at: datetime) -> None:
@@ -84,7 +108,7 @@ def check_code(value: str, field: str) -> None:
 
 def check_identifier(value: str, field: str) -> None:
     """An id: 1 to 256 characters, no control characters."""
-    if not (value.isascii() and value.isprintable() and 0 < len(value) <= 256) and not IDENTIFIER.match(value):
+    if not (value.isprintable() and 0 < len(value) <= 256) and not IDENTIFIER.match(value):
         raise Refused(field, "must be 1 to 256 characters without control characters")
 
 
@@ -110,6 +134,8 @@ def _check_rating(data: EvaluationData) -> None:
         if data.satisfied is None:
             raise Refused("data.score", "is missing; send `score` or `satisfied`")
         return
+    if data.scale_min is None and data.scale_max is None and DEFAULT_SCALE[0] <= data.score <= DEFAULT_SCALE[1]:
+        return
     low, high = scale_of(data)
     if not low < high:
         raise Refused("data.scale_max", "must be above scale_min")
@@ -119,12 +145,13 @@ def _check_rating(data: EvaluationData) -> None:
 
 def _check_customer(data: CustomerData) -> None:
     check_identifier(data.customer_id, "data.customer_id")
-    check_code(data.region, "data.region")
-    if data.product is not None:
+    if data.region not in _known_codes:
+        check_code(data.region, "data.region")
+    if data.product is not None and data.product not in _known_codes:
         check_code(data.product, "data.product")
-    if data.process is not None:
+    if data.process is not None and data.process not in _known_codes:
         check_code(data.process, "data.process")
-    if data.channel is not None:
+    if data.channel is not None and data.channel not in _known_codes:
         check_code(data.channel, "data.channel")
     if data.phone is not None and not E164.match(data.phone):
         raise Refused("data.phone", "must be E.164, such as +8613800138000")

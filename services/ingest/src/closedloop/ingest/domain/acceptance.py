@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, cast
 
-from closedloop.common.events.decoder import check_until, decode_binary, decode_structured_batch
+from closedloop.common.events.decoder import decode_binary, decode_structured_batch
 from closedloop.common.events.model import AnyEvent, InputEvent
-from closedloop.common.events.rules import MAX_AHEAD, Refused
+from closedloop.common.events.rules import MAX_AHEAD, Refused, check_input, check_time_until, parse_time
 from closedloop.common.events.topics import INPUT_TOPICS
 from closedloop.ingest.domain.wrapping import Kind, structured, wrap
 
@@ -106,7 +106,7 @@ def sort_out(
     """Check each item and put it among the records of its topic or the refusals of `into`. `regions`: None covers all."""
     latest = now + MAX_AHEAD
     events, values = read(items)
-    some_too_big = max(map(len, values)) > max_event_bytes or max(map(len, items)) > max_event_bytes
+    some_too_big = max(map(len, items)) > max_event_bytes or (values is not items and max(map(len, values)) > max_event_bytes)
     topic: str | None = None
     records = Records()
     for index, event in enumerate(events):
@@ -117,7 +117,8 @@ def sort_out(
             if its_topic is None:
                 raise event if isinstance(event, Refused) else Refused("type", NOT_TAKEN)
             taken = cast(InputEvent, event)
-            check_until(taken, latest)
+            check_time_until(parse_time(taken.time), latest)
+            check_input(taken)
             data = taken.data
             if regions is not None and data.region not in regions:
                 raise Foreign("data.region", f"the token does not cover {data.region}")
