@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedloop.cli.imports.conversion import Converter, event_id
@@ -158,11 +158,13 @@ def test_an_id_of_a_live_feed_is_taken_over_as_it_is() -> None:
 values = st.lists(st.text(max_size=12), min_size=2, max_size=2).filter(any)
 
 
+@settings(deadline=None)
 @given(values, values)
 def test_rows_have_the_same_id_exactly_when_their_id_columns_are_the_same(one: list[str], other: list[str]) -> None:
     assert (event_id("t", one) == event_id("t", other)) == (one == other)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=400), min_size=1, max_size=3).filter(any))
 def test_an_id_is_always_one_that_the_contract_takes(parts: list[str]) -> None:
     found = event_id("order.status_changed.v1", parts)

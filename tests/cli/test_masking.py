@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedloop.cli.masking import masked, shown_bytes
@@ -30,6 +30,7 @@ def test_a_number_is_masked_however_it_is_written_and_wherever_it_stands(spellin
     assert "*" in shown
 
 
+@settings(deadline=None)
 @given(st.integers(10**6, 10**15), st.sampled_from(["", " ", "-", ") ", ". "]), st.text(max_size=10), st.text(max_size=10))
 def test_seven_digits_and_more_never_stay_readable(number: int, separator: str, before: str, after: str) -> None:
     digits = str(number)
