@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -97,20 +97,12 @@ def escalated(
     return event("complaint.escalated.v1", at, data if topic is None else data | {"topic_path": topic}, id=id)
 
 
-def breached(
-    at: datetime,
-    indicator: str = "first_contact_in_time",
-    *,
-    dimensions: dict[str, str] | None = None,
-    type: str = "indicator.breached.v1",
-    window_start: datetime | None = None,
-    value: float = 0.7,
-) -> Received:
-    data = {
+def breach_data(at: datetime, indicator: str, dimensions: dict[str, str] | None = None, value: float = 0.7) -> dict:
+    return {
         "indicator_id": indicator,
         "dimensions": {"region": "NJ"} if dimensions is None else dimensions,
         "window": "1h",
-        "window_start": (window_start or at.replace(hour=(at.hour - 1) % 24)).isoformat(),
+        "window_start": (at - timedelta(hours=1)).isoformat(),
         "window_end": at.isoformat(),
         "value": value,
         "threshold": 0.9,
@@ -120,7 +112,17 @@ def breached(
         "sample": 100,
         "owner": "customer_service",
     }
-    return event(type, at, data)
+
+
+def breached(
+    at: datetime,
+    indicator: str = "first_contact_in_time",
+    *,
+    dimensions: dict[str, str] | None = None,
+    type: str = "indicator.breached.v1",
+    value: float = 0.7,
+) -> Received:
+    return event(type, at, breach_data(at, indicator, dimensions, value))
 
 
 def principal(role: str = "manager", regions: Iterable[str] | None = None, subject: str = "ann") -> Principal:
