@@ -10,9 +10,10 @@ from closedloop.ticketing.domain.firing import Trigger
 from closedloop.ticketing.domain.priority import Difficulty
 from closedloop.ticketing.domain.stages import Stage, Step, Verdict
 
-_NO_CONTROLS = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000, pattern=_NO_CONTROLS)]
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
+_TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000, pattern=_TEXT)]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=NO_CONTROLS)]
 Region = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 CauseName = Annotated[str, StringConstraints(max_length=600, pattern=r"^[a-z_]{1,32}:[^\x00-\x1f\x7f]{1,560}$")]
 
@@ -69,8 +70,10 @@ class Evaluation(Body):
     """Whether the improvement helped. Not effective: the ticket goes round again, from analyse."""
 
     verdict: Verdict
-    before: float | None = Field(None, ge=0, description="the figure before; left out: complaints a day as this service counted")
-    after: float | None = Field(None, ge=0)
+    before: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="the figure before; left out: complaints a day as this service counted"
+    )
+    after: float | None = Field(None, ge=0, allow_inf_nan=False)
     figure: Line = Field("complaints a day", description="what before and after count")
     text: Text
 

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from pydantic import BaseModel
@@ -23,6 +23,9 @@ from closedloop.ticketing.store.tickets import Filter
 
 NEWEST_FIRINGS = 20
 USUAL = timedelta(days=28)
+# What a made-up cursor may hold: no more than PostgreSQL takes.
+_PLACE = cast("type[int]", Annotated[int, msgspec.Meta(ge=0, lt=2**63)])
+_TIME = cast("type[datetime]", Annotated[datetime, msgspec.Meta(tz=True)])
 
 Step = Callable[[Ticket, Actor, datetime], Change]
 
@@ -38,7 +41,7 @@ class Tickets:
 
     async def list(self, narrowed: Filter, cursor: str | None, limit: int, principal: Principal) -> Page[schemas.TicketLine]:
         """Last opened first. `narrowed.regions` must come from the principal."""
-        before = decode_cursor(cursor, (datetime, uuid.UUID))
+        before = decode_cursor(cursor, (_TIME, uuid.UUID))
         async with self._pool.acquire() as connection:
             found = await tickets.listed(connection, narrowed, (before[0], before[1]) if before else None, limit + 1)
         return page_of(found, limit, lambda t: views.line(t, principal), lambda t: (t.opened_at, t.id))
@@ -53,7 +56,7 @@ class Tickets:
         self, ticket_id: uuid.UUID, cursor: str | None, limit: int, principal: Principal
     ) -> Page[schemas.HistoryLine]:
         """All that happened to a ticket, oldest first. Raises NotFound."""
-        after = decode_cursor(cursor, (int,))
+        after = decode_cursor(cursor, (_PLACE,))
         async with self._pool.acquire() as connection:
             _found(await tickets.read(connection, ticket_id, principal.region_filter()))
             rows = await tickets.history(connection, ticket_id, after[0] if after else 0, limit + 1)
