@@ -24,20 +24,9 @@ pytestmark = pytest.mark.timeout(600)
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "telecom-complaints-2015.csv"
 ROWS = 2224
-TOPIC_PATH = "regulator/telecom"
+TOPIC_PATH = "cable/complaint"
 BURST = datetime(2015, 6, 23, 17, tzinfo=UTC)  # 13:00 US Eastern
-MAPPING = f"""
-kind: complaints
-source: /regulator
-id: [ticket]
-time: {{column: received_at}}
-fields:
-  complaint_id: {{column: ticket}}
-  customer_id: {{column: ticket}}
-  region: {{column: state, transform: slug}}
-  text: {{column: complaint}}
-  topic_path: {{constant: {TOPIC_PATH}}}
-"""
+MAPPING = Path(__file__).resolve().parents[1] / "cli" / "mappings" / "telecom-complaints-2015.yaml"
 
 
 class System:
@@ -46,11 +35,13 @@ class System:
     def __init__(self, stack: Stack, folder: Path) -> None:
         self._stack = stack
         self._folder = folder
-        (folder / "mapping.yaml").write_text(MAPPING)
         self._client = httpx2.Client(headers={"Authorization": f"Bearer {stack.token('admin')}"}, timeout=30)
 
+    def close(self) -> None:
+        self._client.close()
+
     def import_file(self, file: Path) -> None:
-        command = [sys.executable, "-m", "closedloop.cli", "import", str(file), "--mapping", str(self._folder / "mapping.yaml")]
+        command = [sys.executable, "-m", "closedloop.cli", "import", str(file), "--mapping", str(MAPPING)]
         command += ["--url", self._stack.url("ingest"), "--token", self._stack.token("producer")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=self._folder, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -75,7 +66,9 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     if not DATA.exists():
         pytest.skip(f"the complaints of 2015 are not at {DATA}")
     with temporary_folder() as folder, Stack(folder, Ports.free(), {"KPI_RETENTION_DAYS": "6000"}) as stack:
-        yield System(stack, tmp_path_factory.mktemp("import"))
+        system = System(stack, tmp_path_factory.mktemp("import"))
+        yield system
+        system.close()
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -102,6 +95,6 @@ def test_every_complaint_counts_once_and_the_burst_opens_exactly_one_ticket(syst
 
     [ticket] = system.tickets()
     assert ticket["cause"] == f"topic:{TOPIC_PATH}"
-    whole = system.get("ticketing", f"/v1/tickets/{ticket['ticket_id']}")
-    first = min(datetime.fromisoformat(firing["window_end"]) for firing in whole["firings"])
+    whole = system.get("ticketing", f"/v1/tickets/{ticket['id']}")
+    first = min(datetime.fromisoformat(firing["window_end"]) for firing in whole["evidence"])
     assert BURST <= first <= BURST + timedelta(hours=3), first

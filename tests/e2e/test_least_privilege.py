@@ -1,5 +1,6 @@
 """Every route needs its scope; what nobody may see is seen nowhere."""
 
+import asyncio
 import re
 import time
 from datetime import UTC, datetime
@@ -43,7 +44,7 @@ async def test_a_phone_number_is_in_no_log_metric_dead_letter_header_or_answer(s
     deadline = time.monotonic() + 30
     while not call(stack, "recovery", "GET", "/v1/recoveries?customer_id=canary", admin)[2]["items"]:
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        await asyncio.sleep(0.1)
     [queued] = call(stack, "recovery", "GET", "/v1/recoveries?customer_id=canary", admin)[2]["items"]
     assert queued["phone"].endswith("78") and "***" in queued["phone"]
     texts += [str(queued), str(call(stack, "recovery", "GET", f"/v1/recoveries/{queued['recovery_id']}", admin))]
@@ -57,7 +58,7 @@ async def test_a_phone_number_is_in_no_log_metric_dead_letter_header_or_answer(s
     # who needs it sees it, and that is written down
     etag = {"If-Match": f'"{queued["version"]}"'}
     path = f"/v1/recoveries/{queued['recovery_id']}/reveal-phone"
-    status, _, revealed = call(stack, "recovery", "POST", path, admin, {"reason": "call back"}, **etag)
+    status, _, revealed = call(stack, "recovery", "POST", path, admin, {"why": "call back"}, **etag)
     assert status == 200, revealed
     assert revealed["phone"] == CANARY
     history = call(stack, "recovery", "GET", f"/v1/recoveries/{queued['recovery_id']}", admin)[2]["history"]
