@@ -1,11 +1,14 @@
 """Fixtures of the command line's tests."""
 
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from cli.commandline import Cli, Ran
 from closedloop.cli.app import main
+from closedloop.local.kafka import KafkaServer
+from closedloop.local.ports import free_port
 
 
 @pytest.fixture
@@ -28,3 +31,12 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Ran(code, printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def empty_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A broker of this module alone, without any topic."""
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"), free_port(), overrides={"group.min.session.timeout.ms": "1000"})
+    server.start()
+    yield server
+    server.stop()

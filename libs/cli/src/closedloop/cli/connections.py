@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from closedloop.common.kafka.client import KafkaSettings
 
 T = TypeVar("T")
 STOP_TIMEOUT_S: Final = 10.0
+NOT_YET_S: Final = 15.0
 
 
 def on_kafka(work: Callable[[KafkaSettings], Coroutine[Any, Any, T]]) -> T:
@@ -37,6 +39,18 @@ def on_kafka(work: Callable[[KafkaSettings], Coroutine[Any, Any, T]]) -> T:
         ) from None
     except (KafkaError, TimeoutError) as error:
         raise CommandFailed(f"Kafka at {options['bootstrap_servers']} did not do it: {type(error).__name__}.") from None
+
+
+async def answered(ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Ask again for some seconds while Kafka says "not yet", as it does about groups when it has just started."""
+    deadline = time.monotonic() + NOT_YET_S
+    while True:
+        try:
+            return await ask()
+        except KafkaError as error:
+            if not error.retriable or isinstance(error, KafkaConnectionError) or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.2)
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ from typing import Final
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from closedloop.cli.connections import administering, reading
+from closedloop.cli.connections import administering, answered, reading
 from closedloop.cli.dead_letters.spans import Spans
 from closedloop.common.kafka.client import KafkaSettings
 
@@ -20,7 +20,7 @@ GROUP: Final = "closedloop-dlq-replay"
 async def load_marks(kafka: KafkaSettings) -> dict[TopicPartition, Spans]:
     """What was replayed, of every dead-letter partition of which anything was."""
     async with administering(kafka) as admin:
-        committed = await admin.list_consumer_group_offsets(GROUP)
+        committed = await answered(lambda: admin.list_consumer_group_offsets(GROUP))
     return {tp: Spans.from_commit(commit.offset, commit.metadata or "") for tp, commit in committed.items() if commit.offset >= 0}
 
 

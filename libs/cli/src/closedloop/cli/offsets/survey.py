@@ -9,7 +9,7 @@ import asyncpg
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 
-from closedloop.cli.connections import administering, connected, reading
+from closedloop.cli.connections import administering, answered, connected, reading
 from closedloop.cli.offsets.positions import Present, Stored
 from closedloop.cli.problems import CommandFailed
 from closedloop.common.events.topics import TOPICS
@@ -69,7 +69,7 @@ async def survey(kafka: KafkaSettings, service: str) -> Survey:
 async def members(kafka: KafkaSettings, group: str) -> int:
     """How many consumers are in a group. One that was killed counts until its session has ended (45 s)."""
     async with administering(kafka) as admin:
-        answers = await admin.describe_consumer_groups([group])
+        answers = await answered(lambda: admin.describe_consumer_groups([group]))
     return sum(len(description[5]) for answer in answers for description in answer.groups)
 
 
