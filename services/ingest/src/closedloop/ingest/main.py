@@ -23,7 +23,6 @@ from closedloop.ingest.intake import Intake
 from closedloop.ingest.schemas import describe
 from closedloop.ingest.settings import IngestSettings
 
-
 GC_THRESHOLDS: Final = (20_000, 20, 20)
 
 

@@ -1,10 +1,11 @@
 """How the routes stand in OpenAPI. The bodies' schemas are made from the event types that are checked."""
 
+import json
 from typing import Any, Final, get_args
 
-import msgspec
 from fastapi import FastAPI
 
+from closedloop.common.events.contract import example_file, schema_of
 from closedloop.common.events.model import InputEvent
 from closedloop.common.events.topics import data_type
 from closedloop.ingest.domain.media import Media
@@ -76,6 +77,17 @@ _COMPONENTS: Final[dict[str, Any]] = {
 }
 
 
+def _event_schemas() -> dict[str, Any]:
+    """Each input type and its data, by the name of its Struct, from the contract."""
+    found: dict[str, Any] = {}
+    for cls in _INPUT_TYPES:
+        event = {key: value for key, value in schema_of(cls).items() if key != "$schema"}
+        example = json.loads(example_file(event["title"]).read_text(encoding="utf-8"))
+        found[cls.__name__] = event | {"examples": [example]}
+        found[data_type(cls).__name__] = event["properties"]["data"] | {"examples": [example["data"]]}
+    return found
+
+
 def _body(content: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}, "security": [{"HTTPBearer": []}]}
 
@@ -122,9 +134,10 @@ def describe(app: FastAPI) -> None:
     def with_events() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = made()
-            _, components = msgspec.json.schema_components(_INPUT_TYPES, ref_template=_REF)
             parts = schema.setdefault("components", {})
-            parts.setdefault("schemas", {}).update(components | _COMPONENTS)
+            schemas = parts.setdefault("schemas", {})
+            schemas.pop("HTTPValidationError", None)  # no route here has what FastAPI would validate
+            schemas.update(_event_schemas() | _COMPONENTS)
             parts.setdefault("securitySchemes", {})["HTTPBearer"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
             app.openapi_schema = schema
         return app.openapi_schema
