@@ -1,5 +1,6 @@
 """Every service's HTTP surroundings: tokens, scopes, problems, limits, health, pages, idempotency."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -11,16 +12,18 @@ import jwt
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Body, Depends, FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
 from closedloop.common.auth import Authenticator, Principal, Requires
 from closedloop.common.auth.roles import ALL_SCOPES, SCOPES_BY_ROLE, TICKETS_READ, TICKETS_WRITE
+from closedloop.common.auth.tokens import KEYS_RETRY_S
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.http.pages import Cursor, decode_cursor, encode_cursor
 from closedloop.common.http.preconditions import IDEMPOTENCY_DDL, IfMatch, check_version, once, set_etag
-from closedloop.common.http.problems import InvalidRequest
+from closedloop.common.http.problems import InvalidRequest, Unavailable
 from closedloop.common.postgres.pool import create_pool
 from closedloop.common.settings import AuthSettings
 
@@ -45,6 +48,10 @@ def jwks(tmp_path: Path) -> Path:
     path = tmp_path / "jwks.json"
     path.write_text(_jwks())
     return path
+
+
+def issue(path: Path, content: Any) -> None:
+    path.write_bytes(b"" if content is None else msgspec.json.encode(content))
 
 
 def _jwks() -> str:
@@ -76,6 +83,17 @@ async def client(jwks: Path) -> AsyncIterator[httpx2.AsyncClient]:
     @router.get("/v1/broken")
     async def broken(principal: reader) -> None:
         raise RuntimeError("password=hunter2")
+
+    @router.get("/v1/breaks-off")
+    async def breaks_off(principal: reader) -> StreamingResponse:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"first"
+            raise RuntimeError
+
+        return StreamingResponse(parts())
+
+    @router.post("/v1/parsed")
+    async def parsed(principal: reader, text: Annotated[str, Body()]) -> None: ...
 
     @router.get("/v1/away")
     async def away(principal: reader) -> None:
@@ -134,6 +152,42 @@ async def test_forged_tokens_are_refused_with_a_problem(client: httpx2.AsyncClie
     assert answer.json()["title"] == "A valid token is needed."
 
 
+async def test_a_key_of_a_kind_unknown_to_us_does_not_void_the_others(jwks: Path) -> None:
+    known = msgspec.json.decode(_jwks())["keys"]
+    issue(jwks, {"keys": [{"kid": "new", "kty": "AKP", "alg": "ML-DSA-65"}, {"kty": "RSA"}, *known]})
+    authenticator = Authenticator(AuthSettings(jwks_url=jwks.as_uri()))
+    assert (await authenticator.authenticate(f"Bearer {token()}")).subject == "ann"
+
+
+async def test_an_issuer_that_is_away_does_not_hold_up_each_request_in_turn(jwks: Path) -> None:
+    asked = 0
+
+    class Slow(Authenticator):
+        async def _load_keys(self) -> dict[str, jwt.PyJWK]:
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(0.05)
+            return await super()._load_keys()
+
+    issue(jwks, None)
+    authenticator = Slow(AuthSettings(jwks_url=jwks.as_uri()))
+    answers = await asyncio.gather(
+        *[authenticator.authenticate(f"Bearer {token(sub=str(i))}") for i in range(20)], return_exceptions=True
+    )
+    assert {type(a) for a in answers} == {Unavailable}
+    assert asked == 1
+    issue(jwks, msgspec.json.decode(_jwks()))
+    await asyncio.sleep(KEYS_RETRY_S)
+    assert (await authenticator.authenticate(f"Bearer {token()}")).subject == "ann"
+
+
+@pytest.mark.parametrize("content", [None, [], {"keys": {}}, {"keys": ["x"]}])
+async def test_a_key_set_that_is_none_is_an_outage(jwks: Path, content: Any) -> None:
+    issue(jwks, content)
+    with pytest.raises(Unavailable):
+        await Authenticator(AuthSettings(jwks_url=jwks.as_uri())).authenticate(f"Bearer {token()}")
+
+
 async def test_a_scope_that_the_token_lacks_is_named(client: httpx2.AsyncClient) -> None:
     answer = await client.put("/v1/things/1", headers=bearer(token()))
     assert answer.status_code == 403
@@ -158,14 +212,28 @@ async def test_a_defect_or_an_outage_tells_nothing_of_the_inside(client: httpx2.
     assert int(away.headers["retry-after"]) > 0
 
 
+async def test_what_no_route_expected_is_answered_with_the_request_id_and_counted_as_what_it_is(client: httpx2.AsyncClient) -> None:
+    for path, status in (("broken", 500), ("away", 503)):
+        answer = await client.get(f"/v1/{path}", headers=bearer(token()) | {"X-Request-ID": "r-9"})
+        assert (answer.status_code, answer.headers["x-request-id"]) == (status, "r-9")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert f'route="/v1/{path}",status="{status}"' in (await client.get("/metrics")).text
+
+
+async def test_an_answer_that_breaks_off_is_no_second_answer(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/v1/breaks-off", headers=bearer(token()))
+    assert (answer.status_code, answer.text) == (200, "first")
+
+
 async def test_a_body_over_the_limit_is_refused_declared_or_not(client: httpx2.AsyncClient) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(20):
             yield b"x" * 100
 
     assert (await client.post("/v1/things", content=b"x" * 1000, headers=bearer(token()))).json() == 1000
-    for content in (b"x" * 1001, chunks()):
-        answer = await client.post("/v1/things", content=content, headers=bearer(token()))
+    json = bearer(token()) | {"Content-Type": "application/json"}
+    for path, content in (("things", b"x" * 1001), ("things", chunks()), ("parsed", chunks())):
+        answer = await client.post(f"/v1/{path}", content=content, headers=json)
         assert answer.status_code == 413
         assert "1000 bytes" in answer.json()["detail"]
 

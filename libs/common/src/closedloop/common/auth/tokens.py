@@ -21,6 +21,7 @@ CACHED_TOKENS: Final = 10_000
 TOKEN_CACHE_S: Final = 300.0
 KEYS_MAX_AGE_S: Final = 600.0
 KEYS_MIN_AGE_S: Final = 10.0
+KEYS_RETRY_S: Final = 1.0
 LEEWAY_S: Final = 30
 MAX_TOKEN_BYTES: Final = 8192
 
@@ -32,6 +33,7 @@ class Authenticator:
         self._settings = settings
         self._keys: dict[str, jwt.PyJWK] = {}
         self._keys_at = float("-inf")
+        self._asked_at = float("-inf")
         self._loading = asyncio.Lock()
         self._verified: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
 
@@ -79,15 +81,18 @@ class Authenticator:
 
     async def _key(self, kid: str) -> jwt.PyJWK:
         async with self._loading:
-            age = time.monotonic() - self._keys_at
-            if age > KEYS_MAX_AGE_S or (kid not in self._keys and age > KEYS_MIN_AGE_S):
+            now = time.monotonic()
+            # an issuer that is away must not hold up each request in turn
+            due = now - self._asked_at > (KEYS_MIN_AGE_S if self._keys else KEYS_RETRY_S)
+            if due and (kid not in self._keys or now - self._keys_at > KEYS_MAX_AGE_S):
                 try:
                     self._keys = await self._load_keys()
                     self._keys_at = time.monotonic()
-                except (OSError, httpx2.HTTPError, msgspec.DecodeError, jwt.PyJWKError, KeyError) as error:
+                except (OSError, httpx2.HTTPError, msgspec.MsgspecError) as error:
                     log.error("the issuer's keys cannot be read", error=type(error).__name__)
-                    if not self._keys:
-                        raise Unavailable("The token issuer's keys cannot be read at the moment.") from None
+                self._asked_at = time.monotonic()
+        if not self._keys:
+            raise Unavailable("The token issuer's keys cannot be read at the moment.")
         if kid not in self._keys:
             raise jwt.InvalidTokenError("it is signed with a key that its issuer does not publish")
         return self._keys[kid]
@@ -101,8 +106,19 @@ class Authenticator:
                 answer = await client.get(self._settings.jwks_url)
                 answer.raise_for_status()
                 raw = answer.content
-        keys = msgspec.json.decode(raw)["keys"]
-        return {str(key["kid"]): jwt.PyJWK(key) for key in keys if key.get("use", "sig") == "sig"}
+        keys: dict[str, jwt.PyJWK] = {}
+        for key in msgspec.json.decode(raw, type=_KeySet).keys:
+            if key.get("use", "sig") == "sig" and "kid" in key:
+                try:
+                    keys[str(key["kid"])] = jwt.PyJWK(key)
+                except (jwt.PyJWTError, ValueError) as error:
+                    # an issuer may publish kinds of keys that we do not know beside those that we do
+                    log.warning("a key of the issuer is not used", kid=str(key["kid"]), error=type(error).__name__)
+        return keys
+
+
+class _KeySet(msgspec.Struct):
+    keys: list[dict[str, Any]]
 
 
 def _principal(claims: dict[str, Any]) -> Principal:

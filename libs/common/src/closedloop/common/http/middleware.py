@@ -5,14 +5,17 @@ import time
 from typing import Final
 
 import structlog
+from rfc9457 import Problem
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from closedloop.common.http.problems import PROBLEM_JSON, TooLarge, problem_body
+from closedloop.common.http.problems import PROBLEM_JSON, TooLarge, problem_body, unexpected
 from closedloop.common.telemetry import metrics, trace
 
+log = structlog.get_logger()
 MAX_BODY_BYTES: Final = 1_048_576
 _UNROUTED: Final = "(none)"
+_OUTAGE: Final = 503
 
 
 class Surroundings:
@@ -33,64 +36,90 @@ class Surroundings:
         traceparent = trace.continue_or_start(headers.get("traceparent"))
         trace.current.set(traceparent)
         structlog.contextvars.bind_contextvars(request_id=request_id, traceparent=traceparent)
-        status = 500
+        answer = _Answer(send, {"X-Request-ID": request_id, "traceparent": traceparent, "X-Content-Type-Options": "nosniff"})
+        body = _Body(receive, self._max_body_bytes)
 
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                out = MutableHeaders(scope=message)
-                out["X-Request-ID"] = request_id
-                out["traceparent"] = traceparent
-                out["X-Content-Type-Options"] = "nosniff"
-                out.setdefault("Cache-Control", "no-store")
-            await send(message)
+        async def send_unless_cut(message: Message) -> None:
+            # a route takes the cut body for a malformed one; 413 says what it was
+            if answer.status is not None or not body.too_large:
+                await answer.send(message)
 
         try:
             if _declared_length(headers) > self._max_body_bytes:
-                await self._refuse(send_with_headers)
+                body.too_large = True
             else:
-                await self._app(scope, _limited(receive, self._max_body_bytes), send_with_headers)
-        except _BodyTooLargeError:
-            await self._refuse(send_with_headers)
+                await self._answered(scope, body, answer, send_unless_cut)
+            if body.too_large and answer.status is None:
+                await answer.problem(TooLarge(f"The body is larger than {self._max_body_bytes} bytes; send less at once."))
         finally:
             route = getattr(scope.get("route"), "path", _UNROUTED)
-            metrics.HTTP_REQUESTS.labels(scope["method"], route, str(status)).inc()
+            metrics.HTTP_REQUESTS.labels(scope["method"], route, str(answer.status or 500)).inc()
             metrics.HTTP_SECONDS.labels(route).observe(time.perf_counter() - started)
             structlog.contextvars.unbind_contextvars("request_id", "traceparent")
 
-    async def _refuse(self, send: Send) -> None:
-        problem = TooLarge(f"The body is larger than {self._max_body_bytes} bytes; send less at once.")
-        body = problem_body(problem)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": problem.status,
-                "headers": [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", str(len(body)).encode())],
-            }
-        )
-        await send({"type": "http.response.body", "body": body})
+    async def _answered(self, scope: Scope, body: "_Body", answer: "_Answer", send: Send) -> None:
+        """What a route did not expect is answered here and not further out, where the answer would have no request id."""
+        try:
+            await self._app(scope, body.receive, send)
+        except Exception as error:
+            if answer.status is not None:
+                raise
+            if body.too_large:
+                return
+            problem = unexpected(error)
+            if problem.status != _OUTAGE:
+                log.error("request failed", exc_info=error)
+            else:
+                log.warning("request met an outage", error=type(error).__name__)
+            await answer.problem(problem)
+
+
+class _Answer:
+    """Sends with the headers that every answer has. `status` is None until it has begun."""
+
+    def __init__(self, send: Send, headers: dict[str, str]) -> None:
+        self._send = send
+        self._headers = headers
+        self.status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            out = MutableHeaders(scope=message)
+            out.update(self._headers)
+            out.setdefault("Cache-Control", "no-store")
+        await self._send(message)
+
+    async def problem(self, problem: Problem) -> None:
+        content = problem_body(problem)
+        headers = {"content-type": PROBLEM_JSON, "content-length": str(len(content)), **(problem.headers or {})}
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await self.send({"type": "http.response.start", "status": problem.status, "headers": raw})
+        await self.send({"type": "http.response.body", "body": content})
 
 
 class _BodyTooLargeError(Exception):
     pass
 
 
-def _declared_length(headers: Headers) -> int:
-    declared = headers.get("content-length", "0")
-    return int(declared) if declared.isdigit() else 0
+class _Body:
+    """The request's body up to a limit. `too_large` tells that it went over."""
 
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._left = limit
+        self.too_large = False
 
-def _limited(receive: Receive, limit: int) -> Receive:
-    got = 0
-
-    async def receive_counted() -> Message:
-        nonlocal got
-        message = await receive()
+    async def receive(self) -> Message:
+        message = await self._receive()
         if message["type"] == "http.request":
-            got += len(message.get("body", b""))
-            if got > limit:
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                self.too_large = True
                 raise _BodyTooLargeError
         return message
 
-    return receive_counted
+
+def _declared_length(headers: Headers) -> int:
+    declared = headers.get("content-length", "0")
+    return int(declared) if declared.isdigit() else 0

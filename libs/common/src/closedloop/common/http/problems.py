@@ -126,6 +126,11 @@ def problem_body(problem: Problem) -> bytes:
     return msgspec.json.encode(problem.marshal())
 
 
+def unexpected(error: Exception) -> Problem:
+    """What a client is told of an exception that no route expected: an outage, or nothing of the inside."""
+    return Unavailable() if classify(error) is Kind.WAIT else Internal()
+
+
 def _validation(_: ExceptionHandler, __: Request, error: Exception) -> Problem:
     assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for this type)
     errors = [
