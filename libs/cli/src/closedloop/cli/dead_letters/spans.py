@@ -1,5 +1,6 @@
 """Which offsets of a partition were replayed: a set of spans, small enough for the metadata of a committed offset."""
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,7 +15,8 @@ class Spans:
         self._spans: list[tuple[int, int]] = []
 
     def __contains__(self, offset: int) -> bool:
-        return any(start <= offset < end for start, end in self._spans)
+        after = bisect_right(self._spans, offset, key=lambda span: span[0])
+        return after > 0 and offset < self._spans[after - 1][1]
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(self._spans)
@@ -22,6 +24,9 @@ class Spans:
     def add(self, start: int, end: int) -> None:
         """Add the offsets from `start` to before `end`."""
         if start >= end:
+            return
+        if not self._spans or start > self._spans[-1][1]:
+            self._spans.append((start, end))
             return
         apart = [span for span in self._spans if span[1] < start or span[0] > end]
         touching = [span for span in self._spans if span[1] >= start and span[0] <= end]
