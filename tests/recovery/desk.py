@@ -17,6 +17,7 @@ from closedloop.common.consumer.rows import Received
 from closedloop.common.events.decoder import decode_structured
 from closedloop.common.events.rules import parse_time
 from closedloop.common.postgres.pool import Pool
+from closedloop.recovery.claiming import Claims
 from closedloop.recovery.domain.contacts import Attempt
 from closedloop.recovery.domain.rules import Rules
 from closedloop.recovery.intake import Intake
@@ -80,6 +81,7 @@ class Desk:
         clock = Clock(lambda: self.now)
         self.woken = 0
         self.intake = Intake(self.rules, clock, self._wake)
+        self.claims = Claims(self.pool, self.rules, clock)
         self.recoveries = Recoveries(self.pool, self.rules, clock, self._wake)
         self.reservations = Reservations(self.pool, self.rules, clock)
         self.upkeep = Upkeep(self.pool, clock, 3)
@@ -99,7 +101,7 @@ class Desk:
 
     async def claim(self, agent: str, regions: Sequence[str] | None = None, **wanted: Any) -> dict[str, Any] | None:
         """What the agent gets, or None."""
-        _, body = await self.recoveries.claim(Asked(principal(agent, regions=regions), None, b""), **wanted)
+        _, body = await self.claims.claim(Asked(principal(agent, regions=regions), None, b""), **wanted)
         return body
 
     async def call(self, agent: str, claim: dict[str, Any], result: str = "resolved", **more: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from closedloop.common.auth import Principal, Requires
@@ -18,25 +17,19 @@ from closedloop.common.http.pages import Cursor, Limit, Page, decode_cursor, pag
 from closedloop.common.http.preconditions import IdempotencyKey, set_etag
 from closedloop.common.http.problems import InvalidRequest
 from closedloop.recovery import schemas, views
+from closedloop.recovery.answers import answered
+from closedloop.recovery.claim_route import ClaimRoute
+from closedloop.recovery.claiming import Claims
 from closedloop.recovery.domain.contacts import Attempt
 from closedloop.recovery.domain.recovery import Status
 from closedloop.recovery.domain.segments import Segment
-from closedloop.recovery.service import NO_CONTENT, Answer, Asked, Recoveries
-from closedloop.recovery.store.recoveries import OPEN, Listing
+from closedloop.recovery.service import Asked, Recoveries
+from closedloop.recovery.store.recoveries import Listing
 
 router = APIRouter(prefix="/v1", tags=["recovery"])
 Agent = Annotated[Principal, Depends(Requires(RECOVERIES_CLAIM))]
 Reader = Annotated[Principal, Depends(Requires(RECOVERIES_READ))]
 Revealer = Annotated[Principal, Depends(Requires(PHONES_REVEAL))]
-_encode: Final = msgspec.json.Encoder().encode
-
-
-def answered(answer: Answer) -> Response:
-    """A use case's status and body, as they are kept for a repetition too."""
-    status, body = answer
-    if status == NO_CONTENT:
-        return Response(status_code=status)
-    return Response(_encode(body), status, media_type="application/json")
 
 
 async def asked(request: Request, principal: Principal, key: str | None) -> Asked:
@@ -44,25 +37,33 @@ async def asked(request: Request, principal: Principal, key: str | None) -> Aske
     return Asked(principal, key, request.url.path.encode() + b"\n" + await request.body() if key else b"")
 
 
+def _claims(request: Request) -> Claims:
+    use_case: Claims = request.app.state.claims
+    return use_case
+
+
 def _recoveries(request: Request) -> Recoveries:
     use_cases: Recoveries = request.app.state.recoveries
     return use_cases
 
 
-@router.post(
+async def claim(request: Request, agent: Agent, key: IdempotencyKey = None, body: schemas.ClaimBody | None = None) -> Response:
+    wanted = body or _ANYONE
+    return answered(await _claims(request).claim(await asked(request, agent, key), wanted.region, wanted.segment))
+
+
+router.add_api_route(
     "/claims",
+    claim,
+    methods=["POST"],
+    route_class_override=ClaimRoute,
     summary="The next customer to call; the same one again while you hold one",
     responses={200: {"model": schemas.Claim}, 204: {"description": "Nobody waits."}},
 )
-async def claim(request: Request, agent: Agent, key: IdempotencyKey = None, body: schemas.ClaimBody | None = None) -> Response:
-    wanted = body or _ANYONE
-    return answered(await _recoveries(request).claim(await asked(request, agent, key), wanted.region, wanted.segment))
-
-
 _ANYONE: Final = schemas.ClaimBody()
 
 
-@router.get("/recoveries", summary="Recoveries in the queue's order; those that are open unless `status` says otherwise")
+@router.get("/recoveries", summary="Recoveries in the queue's order")
 async def list_recoveries(
     request: Request,
     reader: Reader,
@@ -76,7 +77,7 @@ async def list_recoveries(
     contacted: Annotated[bool | None, Query(description="whether a first contact was made")] = None,
 ) -> Page[schemas.Recovery]:
     listing = Listing(
-        statuses=status or OPEN,
+        statuses=status,
         regions=reader.region_filter(region),
         segment=segment,
         customer_id=customer_id,

@@ -17,6 +17,7 @@ from closedloop.common.service import Every, Job
 from closedloop.common.service import serve as serve_app
 from closedloop.common.settings import AuthSettings
 from closedloop.recovery import api, reservations_api
+from closedloop.recovery.claiming import Claims
 from closedloop.recovery.consumer import processor
 from closedloop.recovery.intake import Intake
 from closedloop.recovery.reservations import Reservations
@@ -39,6 +40,7 @@ def build(settings: RecoverySettings, kafka: KafkaSettings, auth: AuthSettings) 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         def wire(parts: Parts) -> tuple[RowProcessor, dict[str, Job]]:
+            app.state.claims = Claims(parts.pool, rules, clock)
             app.state.recoveries = Recoveries(parts.pool, rules, clock, parts.relay.wake)
             app.state.reservations = Reservations(parts.pool, rules, clock)
             upkeep = Upkeep(parts.pool, clock, settings.max_region_labels)

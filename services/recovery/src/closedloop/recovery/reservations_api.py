@@ -9,7 +9,8 @@ from closedloop.common.auth import Principal, Requires
 from closedloop.common.auth.roles import CONTACTS_RESERVE
 from closedloop.common.http.preconditions import IdempotencyKey
 from closedloop.recovery import schemas
-from closedloop.recovery.api import answered, asked
+from closedloop.recovery.answers import answered
+from closedloop.recovery.api import asked
 from closedloop.recovery.reservations import Reservations
 
 router = APIRouter(prefix="/v1/contacts/reservations", tags=["contacts"])

@@ -1,6 +1,7 @@
-"""What agents do with recoveries: claim, keep, give back, record. One method, one transaction.
+"""What agents do with the recovery that they hold: keep it, give it back, record the call. One method, one transaction.
 
-The consumer's use case is in `intake.py`, planned contacts in `reservations.py`, what time moves in `upkeep.py`.
+The consumer's use case is in `intake.py`, the queue in `claiming.py`,
+planned contacts in `reservations.py`, what time moves in `upkeep.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import asyncpg
 from closedloop.common.auth import Principal
 from closedloop.common.auth.roles import PHONES_REVEAL_ANY
 from closedloop.common.http.preconditions import once
-from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound, Unavailable
+from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound
 from closedloop.common.outbox import store as outbox
 from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.recovery import metrics, statements, views
@@ -22,11 +23,8 @@ from closedloop.recovery.domain.contacts import Attempt, AttemptRefused
 from closedloop.recovery.domain.recovery import NotAllowed, Recovery
 from closedloop.recovery.domain.rules import Rules
 from closedloop.recovery.store import recoveries as store
-from closedloop.recovery.store.claims import ClaimFilter, claim_next
 from closedloop.recovery.store.clock import Clock
 
-PUT_OFF_AT_MOST: Final = 200
-RACES_AT_MOST: Final = 5
 NO_CONTENT: Final = 204
 Answer: TypeAlias = tuple[int, Any]
 """HTTP status and JSON-ready body: what a repetition of the request is answered, too."""
@@ -50,40 +48,6 @@ class Recoveries:
         self._clock = clock
         self._wake = wake
 
-    # --- the queue ---
-
-    async def claim(self, asked: Asked, region: str | None = None, segment: str | None = None) -> Answer:
-        """The next customer to call, or the one that the agent still holds; 204 where nobody waits. Raises Conflict, Forbidden."""
-        wanted = ClaimFilter(asked.principal.subject, asked.principal.region_filter(region), segment)
-        for _ in range(RACES_AT_MOST):
-            try:
-                return await self._claim(asked, wanted)
-            except asyncpg.UniqueViolationError:
-                # the same agent's other request was given one at the same moment: this time it is found
-                continue
-        raise Conflict("This agent holds a recovery outside of this token's regions. Record its contact or release it first.")
-
-    async def _claim(self, asked: Asked, wanted: ClaimFilter) -> Answer:
-        if asked.key is None:
-            return await self._next(self._pool, wanted)
-        async with self._pool.acquire() as connection, connection.transaction():
-            return await once(connection, asked.key, wanted.agent, asked.request, lambda: self._next(connection, wanted))
-
-    async def _next(self, connection: "Connection | Pool", wanted: ClaimFilter) -> Answer:
-        for _ in range(PUT_OFF_AT_MOST):
-            row = await claim_next(connection, wanted, self._rules, self._clock.given())
-            if row is None:
-                metrics.CLAIMS.labels("none").inc()
-                return NO_CONTENT, None
-            if row["status"] == "deferred":
-                metrics.LIMITED.labels("claim").inc()
-                continue
-            if row["held_before"] is not None:
-                metrics.EXPIRIES.inc()
-            metrics.CLAIMS.labels("again" if row["status"] == "held" else "new").inc()
-            return 200, views.claim(row)
-        raise Unavailable("Many waiting customers have used up their contact limit and were put off; ask again.")
-
     # --- steps of the holder ---
 
     async def heartbeat(self, asked: Asked, recovery_id: UUID, claim_number: int) -> Answer:
@@ -104,14 +68,12 @@ class Recoveries:
         async with self._pool.acquire() as connection, connection.transaction():
 
             async def act() -> Answer:
-                before, details = await _locked(connection, recovery_id, asked.principal)
-                now = await self._clock(connection)
+                before, details, now = await self._locked(connection, recovery_id, asked.principal)
                 try:
                     after = step(before, now)
                 except NotAllowed as problem:
                     raise Conflict(str(problem)) from None
-                await store.save(connection, after)
-                await store.note(connection, before, after, asked.principal.subject, action, why, now)
+                await store.save(connection, before, after, asked.principal.subject, action, why, now)
                 return 200, views.after(after, details)
 
             return await once(connection, asked.key, asked.principal.subject, asked.request, act)
@@ -128,8 +90,7 @@ class Recoveries:
         async with self._pool.acquire() as connection, connection.transaction():
 
             async def act() -> Answer:
-                before, details = await _locked(connection, recovery_id, asked.principal)
-                now = await self._clock(connection)
+                before, details, now = await self._locked(connection, recovery_id, asked.principal)
                 if await store.other_holder(connection, before, agent, now):
                     raise Conflict("Another agent holds this customer for a new recovery; their record will follow.")
                 call = attempt(now)
@@ -142,9 +103,8 @@ class Recoveries:
                 said = statements.contacted(before, after, details, call, agent)
                 after = replace(after, version=before.version + len(said))  # one version for each event
                 contact_id = uuid4()
-                await store.save(connection, after)
+                await store.save(connection, before, after, agent, "contacted", _why(call), now)
                 await store.add_contact(connection, contact_id, after, call, agent, claim_number, now)
-                await store.note(connection, before, after, agent, "contacted", _why(call), now)
                 await outbox.put(connection, said)
                 happened.append((before, after, call))
                 return 201, {"contact_id": contact_id, "recovery": views.after(after, details)}
@@ -158,8 +118,7 @@ class Recoveries:
     async def reveal_phone(self, principal: Principal, recovery_id: UUID, why: str) -> Answer:
         """The number in full, to the holder of the claim or a manager; who saw it and why is kept. Raises NotFound, Forbidden."""
         async with self._pool.acquire() as connection, connection.transaction():
-            recovery, details = await _locked(connection, recovery_id, principal)
-            now = await self._clock(connection)
+            recovery, details, now = await self._locked(connection, recovery_id, principal)
             if recovery.holder(now) != principal.subject and PHONES_REVEAL_ANY not in principal.scopes:
                 raise Forbidden("Only the agent who holds the claim, or a manager, sees the number. Claim the customer first.")
             if details.phone is None:
@@ -167,6 +126,15 @@ class Recoveries:
             await store.reveal(connection, recovery_id, principal.subject, principal.client, why, now)
         metrics.REVEALS.inc()
         return 200, {"recovery_id": recovery_id, "phone": details.phone}
+
+    async def _locked(
+        self, connection: Connection, recovery_id: UUID, principal: Principal
+    ) -> tuple[Recovery, store.Details, datetime]:
+        found = await store.lock(connection, recovery_id, principal.region_filter())
+        if found is None:
+            raise NotFound(_NOT_FOUND)
+        recovery, details, now = found
+        return recovery, details, self._clock.given() or now
 
     # --- reading ---
 
@@ -188,13 +156,6 @@ class Recoveries:
 
 
 _NOT_FOUND: Final = "There is no recovery with this id in the token's regions."
-
-
-async def _locked(connection: Connection, recovery_id: UUID, principal: Principal) -> tuple[Recovery, store.Details]:
-    found = await store.lock(connection, recovery_id, principal.region_filter())
-    if found is None:
-        raise NotFound(_NOT_FOUND)
-    return found
 
 
 def _why(call: Attempt) -> str:

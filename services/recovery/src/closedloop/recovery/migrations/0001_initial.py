@@ -74,7 +74,7 @@ CREATE TABLE recovery (
 RECOVERY_INDEXES = (
     # one open recovery a customer, one claim an agent
     "CREATE UNIQUE INDEX recovery_open ON recovery (customer_id) WHERE status <> 'closed'",
-    "CREATE UNIQUE INDEX recovery_held ON recovery (held_by) WHERE status = 'claimed'",
+    "CREATE UNIQUE INDEX recovery_held ON recovery (held_by) WHERE held_by IS NOT NULL",
     # the next to call, by each way of asking
     "CREATE INDEX recovery_next ON recovery (due_at) WHERE status = 'waiting'",
     "CREATE INDEX recovery_next_segment ON recovery (segment, due_at) WHERE status = 'waiting'",
@@ -83,8 +83,6 @@ RECOVERY_INDEXES = (
     # what time moves
     "CREATE INDEX recovery_lease ON recovery (lease_until) WHERE status = 'claimed'",
     "CREATE INDEX recovery_available ON recovery (available_at) WHERE status = 'deferred'",
-    # who is late or about to be
-    "CREATE INDEX recovery_unmet ON recovery (deadline) WHERE status <> 'closed' AND first_contact_at IS NULL",
     # lists
     "CREATE INDEX recovery_due ON recovery (due_at, recovery_id)",
     "CREATE INDEX recovery_done ON recovery (customer_id) WHERE status = 'closed'",
@@ -166,16 +164,24 @@ CREATE FUNCTION contact_allowed_at(customer text, as_of timestamptz, windows int
 RETURNS timestamptz LANGUAGE plpgsql VOLATILE AS $$
 -- When the customer may be contacted again; NULL: now. Until the transaction ends nobody else is answered for this customer,
 -- so whoever was told "now" can write a reservation or a claim. A held claim counts as a contact that is about to be.
+DECLARE
+    claim_at timestamptz;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended(customer, 8104));
-    -- a statement of its own: it sees what was committed while this one waited for the lock
+    -- statements of their own: they see what was committed while this one waited for the lock
+    SELECT r.claimed_at INTO claim_at FROM recovery r
+    WHERE r.customer_id = customer AND r.status <> 'closed' AND r.lease_until > as_of;
+    IF claim_at IS NULL AND NOT EXISTS (
+        SELECT FROM contact c WHERE c.customer_id = customer AND c.state IN ('reserved', 'confirmed')
+    ) THEN
+        RETURN NULL;
+    END IF;
     RETURN (
         WITH counted AS (
             SELECT c.at FROM contact c
             WHERE c.customer_id = customer AND (c.state = 'confirmed' OR (c.state = 'reserved' AND c.expires_at > as_of))
             UNION ALL
-            SELECT r.claimed_at FROM recovery r
-            WHERE r.customer_id = customer AND r.status = 'claimed' AND r.lease_until > as_of
+            SELECT claim_at WHERE claim_at IS NOT NULL
         )
         SELECT max(filled.at + l.span)
         FROM unnest(windows, at_most) AS l (span, most),

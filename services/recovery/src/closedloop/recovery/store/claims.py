@@ -1,4 +1,4 @@
-"""Who is called next: one statement, one round trip, nobody twice."""
+"""Who is called next: one statement for all agents who ask at the same moment, nobody twice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,58 +12,77 @@ from closedloop.recovery.domain.rules import ContactLimit, Rules
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimFilter:
+class Wanted:
     """Whom an agent may and wants to call. `regions` None: all."""
 
-    agent: str
-    regions: Sequence[str] | None
+    regions: tuple[str, ...] | None
     segment: str | None
 
 
-# The head of the queue for each way of asking; each walks one partial index from its beginning and locks what it takes.
-# Several regions: the head of each, and of these the first; the others are let go with the transaction.
+# Each part has one index that its conditions fit: with a second the planner would choose by statistics, which are about a queue
+# that was empty a minute ago.
+#
+# The head of the queue for each way of asking (several regions, a segment); each walks one partial index from its beginning and
+# locks what it takes. Of several regions' heads the first are taken, the others are let go with the transaction.
 _HEAD: Final = {
-    (
-        False,
-        False,
-    ): "SELECT w.* FROM recovery w WHERE w.status = 'waiting' {unheld} ORDER BY w.due_at LIMIT 1 FOR UPDATE SKIP LOCKED",
-    (False, True): """SELECT w.* FROM recovery w WHERE w.status = 'waiting' AND w.segment = $3 {unheld}
-                      ORDER BY w.due_at LIMIT 1 FOR UPDATE SKIP LOCKED""",
-    (True, False): """SELECT head.* FROM unnest($2::text[]) AS own (region), LATERAL (
-                          SELECT w.* FROM recovery w WHERE w.status = 'waiting' AND w.region = own.region {unheld}
-                          ORDER BY w.due_at LIMIT 1 FOR UPDATE SKIP LOCKED) AS head
-                      ORDER BY head.due_at LIMIT 1""",
-    (True, True): """SELECT head.* FROM unnest($2::text[]) AS own (region), LATERAL (
-                         SELECT w.* FROM recovery w
-                         WHERE w.status = 'waiting' AND w.region = own.region AND w.segment = $3 {unheld}
-                         ORDER BY w.due_at LIMIT 1 FOR UPDATE SKIP LOCKED) AS head
-                     ORDER BY head.due_at LIMIT 1""",
+    (False, False): """SELECT w.* FROM recovery w WHERE w.status = 'waiting'
+                       ORDER BY w.due_at LIMIT (SELECT n FROM missing) FOR UPDATE SKIP LOCKED""",
+    (False, True): """SELECT w.* FROM recovery w WHERE w.status = 'waiting' AND w.segment = $3
+                      ORDER BY w.due_at LIMIT (SELECT n FROM missing) FOR UPDATE SKIP LOCKED""",
+    (True, False): """SELECT head.* FROM unnest($2::text[]) AS asked (region), LATERAL (
+                          SELECT w.* FROM recovery w WHERE w.status = 'waiting' AND w.region = asked.region
+                          ORDER BY w.due_at LIMIT (SELECT n FROM missing) FOR UPDATE SKIP LOCKED) AS head
+                      ORDER BY head.due_at LIMIT (SELECT n FROM missing)""",
+    (True, True): """SELECT head.* FROM unnest($2::text[]) AS asked (region), LATERAL (
+                         SELECT w.* FROM recovery w WHERE w.status = 'waiting' AND w.region = asked.region AND w.segment = $3
+                         ORDER BY w.due_at LIMIT (SELECT n FROM missing) FOR UPDATE SKIP LOCKED) AS head
+                     ORDER BY head.due_at LIMIT (SELECT n FROM missing)""",
 }
-_UNHELD: Final = "AND NOT EXISTS (SELECT FROM held) AND NOT EXISTS (SELECT FROM expired)"
 
 _CLAIM: Final = """
 WITH clock AS MATERIALIZED (SELECT coalesce($4::timestamptz, clock_timestamp()) AS at),
-held AS MATERIALIZED (
-    SELECT r.* FROM recovery r WHERE r.held_by = $1 AND r.status = 'claimed' AND r.lease_until > (SELECT at FROM clock)
-        AND ($2::text[] IS NULL OR r.region = ANY ($2))
-),
-expired AS MATERIALIZED (   -- whoever let a claim run out comes first, and gets their own again if it is still there
+own AS MATERIALIZED (
     SELECT r.* FROM recovery r
-    WHERE r.status = 'claimed' AND r.lease_until <= (SELECT at FROM clock) AND NOT EXISTS (SELECT FROM held)
-        AND ($2::text[] IS NULL OR r.region = ANY ($2)) AND ($3::text IS NULL OR r.segment = $3 OR r.held_by = $1)
-    ORDER BY r.held_by = $1 DESC, r.lease_until LIMIT 1 FOR UPDATE SKIP LOCKED
+    WHERE r.held_by = ANY ($1::text[]) AND r.held_by IS NOT NULL AND ($2::text[] IS NULL OR r.region = ANY ($2))
 ),
+held AS MATERIALIZED (SELECT o.* FROM own o WHERE o.lease_until > (SELECT at FROM clock)),
+own_again AS MATERIALIZED (   -- an agent who let a claim run out gets it again if it is still there
+    SELECT r.* FROM recovery r
+    WHERE r.held_by = ANY ($1::text[]) AND r.held_by IS NOT NULL AND ($2::text[] IS NULL OR r.region = ANY ($2))
+        AND r.lease_until <= (SELECT at FROM clock)
+    FOR UPDATE SKIP LOCKED
+),
+needy AS MATERIALIZED (
+    SELECT asking.agent, row_number() OVER (ORDER BY asking.place) AS place
+    FROM unnest($1::text[]) WITH ORDINALITY AS asking (agent, place)
+    WHERE NOT EXISTS (SELECT FROM held WHERE held.held_by = asking.agent)
+        AND NOT EXISTS (SELECT FROM own_again WHERE own_again.held_by = asking.agent)
+),
+expired AS MATERIALIZED (     -- next come those that others let run out
+    SELECT r.* FROM recovery r
+    WHERE r.status = 'claimed' AND r.lease_until <= (SELECT at FROM clock) AND r.held_by <> ALL ($1)
+        AND ($2::text[] IS NULL OR r.region = ANY ($2)) AND ($3::text IS NULL OR r.segment = $3)
+    ORDER BY r.lease_until LIMIT (SELECT count(*) FROM needy) FOR UPDATE SKIP LOCKED
+),
+missing AS MATERIALIZED (SELECT (SELECT count(*) FROM needy) - (SELECT count(*) FROM expired) AS n),
 waiting AS MATERIALIZED ({head}),
-picked AS (SELECT * FROM expired UNION ALL SELECT * FROM waiting),
+fresh AS (
+    SELECT taken.*, row_number() OVER () AS place FROM (SELECT * FROM expired UNION ALL SELECT * FROM waiting) AS taken
+),
+picked AS (
+    SELECT recovery_id, customer_id, status, held_by, held_by AS agent FROM own_again
+    UNION ALL
+    SELECT fresh.recovery_id, fresh.customer_id, fresh.status, fresh.held_by, needy.agent FROM fresh JOIN needy USING (place)
+),
 room AS MATERIALIZED (
-    SELECT p.recovery_id, p.status AS was, p.held_by AS held_before, clock.at,
+    SELECT p.recovery_id, p.status AS was, p.held_by AS held_before, p.agent, clock.at,
            contact_allowed_at(p.customer_id, clock.at, $6::interval[], $7::integer[]) AS allowed_at
     FROM picked p, clock
 ),
 changed AS (
     UPDATE recovery r SET
         status = CASE WHEN room.allowed_at IS NULL THEN 'claimed' ELSE 'deferred' END,
-        held_by = CASE WHEN room.allowed_at IS NULL THEN $1 END,
+        held_by = CASE WHEN room.allowed_at IS NULL THEN room.agent END,
         claimed_at = CASE WHEN room.allowed_at IS NULL THEN room.at END,
         lease_until = CASE WHEN room.allowed_at IS NULL THEN room.at + $5::interval END,
         claim_number = r.claim_number + (room.allowed_at IS NULL)::integer,
@@ -71,40 +90,41 @@ changed AS (
         deferred_for = CASE WHEN room.allowed_at IS NOT NULL THEN 'contact_limit' END,
         version = r.version + 1
     FROM room WHERE r.recovery_id = room.recovery_id
-    RETURNING r.*, room.was, room.held_before, room.at
+    RETURNING r.*, room.was, room.held_before, room.agent, room.at
 ),
 noted AS (
     INSERT INTO recovery_history (recovery_id, at, actor, action, from_status, to_status, why, version)
-    SELECT recovery_id, at, CASE status WHEN 'claimed' THEN $1 ELSE 'system' END, status, was, status,
+    SELECT recovery_id, at, CASE status WHEN 'claimed' THEN agent ELSE 'system' END, status, was, status,
            CASE WHEN status = 'deferred' THEN 'contact limit'
                 WHEN was = 'claimed' THEN 'the lease of ' || held_before || ' ran out' END,
            version
     FROM changed
 )
-SELECT recovery_id, customer_id, region, segment, customer_class, product, process, channel, phone, status, dissatisfied_at,
-       deadline, due_at, attempts, first_contact_at, claim_number, lease_until, version, held_before
+SELECT agent, recovery_id, customer_id, region, segment, customer_class, product, process, channel, phone, status, dissatisfied_at,
+       deadline, due_at, attempts, claim_number, lease_until, version, held_before
 FROM changed
 UNION ALL
-SELECT recovery_id, customer_id, region, segment, customer_class, product, process, channel, phone, 'held', dissatisfied_at,
-       deadline, due_at, attempts, first_contact_at, claim_number, lease_until, version, NULL
+SELECT held_by, recovery_id, customer_id, region, segment, customer_class, product, process, channel, phone, 'held',
+       dissatisfied_at, deadline, due_at, attempts, claim_number, lease_until, version, NULL
 FROM held"""
 
-_STATEMENTS: Final = {asked: _CLAIM.format(head=head.format(unheld=_UNHELD)) for asked, head in _HEAD.items()}
+_STATEMENTS: Final = {way: _CLAIM.format(head=head) for way, head in _HEAD.items()}
 
 
 async def claim_next(
-    connection: "Connection | Pool", wanted: ClaimFilter, rules: Rules, now: datetime | None = None
-) -> asyncpg.Record | None:
-    """Take the next customer for the agent. `status` of the row: `claimed`, `held` (the agent's own, again), or `deferred`.
+    connection: "Connection | Pool", agents: Sequence[str], wanted: Wanted, rules: Rules, now: datetime | None = None
+) -> dict[str, asyncpg.Record]:
+    """Take the next customers for these agents (distinct); what each got, nothing for whom nobody waits.
 
-    Deferred: the customer's contact limit is used up, the recovery was put off; ask again for the next. None: nobody waits.
-    Raises asyncpg.UniqueViolationError where the same agent was given another one at the same moment: ask again.
-    `now` stands in for the database's clock.
+    `status` of a row: `claimed`, `held` (the agent's own, again), or `deferred`: the customer's contact limit is used up and the
+    recovery was put off, so ask again for the next. Raises asyncpg.UniqueViolationError where one of the agents was given
+    another one at the same moment elsewhere: ask again. `now` stands in for the database's clock.
     """
     statement = _STATEMENTS[wanted.regions is not None, wanted.segment is not None]
-    return await connection.fetchrow(
-        statement, wanted.agent, wanted.regions, wanted.segment, now, rules.lease, *limit_arguments(rules.limits)
+    rows = await connection.fetch(
+        statement, agents, wanted.regions, wanted.segment, now, rules.lease, *limit_arguments(rules.limits)
     )
+    return {row["agent"]: row for row in rows}
 
 
 def limit_arguments(limits: Sequence[ContactLimit]) -> tuple[list[object], list[int]]:

@@ -16,7 +16,6 @@ _DOMAIN: Final = tuple(field.name for field in fields(Recovery))
 _DOMAIN_COLUMNS: Final = ", ".join(_DOMAIN)
 _SHOWN: Final = f"{_DOMAIN_COLUMNS}, customer_class, product, process, channel, phone, queued_at"
 _MUTABLE: Final = tuple(name for name in _DOMAIN if name not in {"recovery_id", "customer_id", "region", "segment"})
-OPEN: Final = ("waiting", "claimed", "deferred")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +30,12 @@ class Details:
     queued_at: datetime
 
 
-async def lock(connection: Connection, recovery_id: UUID, regions: Sequence[str] | None) -> tuple[Recovery, Details] | None:
-    """The recovery, locked until the transaction ends. None where there is none within the regions."""
+async def lock(
+    connection: Connection, recovery_id: UUID, regions: Sequence[str] | None
+) -> tuple[Recovery, Details, datetime] | None:
+    """The recovery, locked until the transaction ends, and the clock. None where there is none within the regions."""
     row = await connection.fetchrow(
-        f"""SELECT {_SHOWN} FROM recovery
+        f"""SELECT {_SHOWN}, clock_timestamp() AS now FROM recovery
             WHERE recovery_id = $1 AND ($2::text[] IS NULL OR region = ANY ($2)) FOR UPDATE""",  # noqa: S608 (own names)
         recovery_id,
         regions,
@@ -42,24 +43,21 @@ async def lock(connection: Connection, recovery_id: UUID, regions: Sequence[str]
     if row is None:
         return None
     recovery = Recovery(**{name: row[name] for name in _DOMAIN})
-    return recovery, Details(**{field.name: row[field.name] for field in fields(Details)})
+    return recovery, Details(**{field.name: row[field.name] for field in fields(Details)}), row["now"]
 
 
-_SAVE: Final = f"UPDATE recovery SET {', '.join(f'{name} = ${i}' for i, name in enumerate(_MUTABLE, 2))} WHERE recovery_id = $1"  # noqa: S608
+_SAVE: Final = f"""
+WITH saved AS (UPDATE recovery SET {", ".join(f"{name} = ${i}" for i, name in enumerate(_MUTABLE, 8))} WHERE recovery_id = $1)
+INSERT INTO recovery_history (recovery_id, at, actor, action, from_status, to_status, why, version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, ${8 + _MUTABLE.index("version")})"""  # noqa: S608 (own names)
 
 
-async def save(connection: Connection, recovery: Recovery) -> None:
-    """Write what a step made of it. Its row must be locked by this transaction."""
-    await connection.execute(_SAVE, recovery.recovery_id, *(getattr(recovery, name) for name in _MUTABLE))
-
-
-async def note(
+async def save(
     connection: Connection, before: Recovery, after: Recovery, actor: str, action: str, why: str | None, now: datetime
 ) -> None:
-    """Append to the history: who, when, why, from and to."""
+    """Write what a step made of it, and append to the history who did what, when and why. Its row must be locked."""
     await connection.execute(
-        """INSERT INTO recovery_history (recovery_id, at, actor, action, from_status, to_status, why, version)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8)""",
+        _SAVE,
         after.recovery_id,
         now,
         actor,
@@ -67,7 +65,7 @@ async def note(
         before.status,
         after.status,
         why,
-        after.version,
+        *(getattr(after, name) for name in _MUTABLE),
     )
 
 
@@ -95,7 +93,11 @@ async def add_contact(
 ) -> None:
     """The agent's record of the call, and its place among all contacts with the customer. It took place: no limit refuses it."""
     await connection.execute(
-        """INSERT INTO recovery_contact (contact_id, recovery_id, attempt, agent, claim_number, at, recorded_at, reached, result,
+        """WITH counted AS (
+               INSERT INTO contact (contact_id, customer_id, region, purpose, state, at, actor)
+               VALUES ($1, $13, $14, 'recovery_call', 'confirmed', $6, $4)
+           )
+           INSERT INTO recovery_contact (contact_id, recovery_id, attempt, agent, claim_number, at, recorded_at, reached, result,
                                          reason, note, next_attempt_at)
            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)""",
         contact_id,
@@ -110,15 +112,8 @@ async def add_contact(
         attempt.reason,
         attempt.note,
         attempt.next_attempt_at,
-    )
-    await connection.execute(
-        """INSERT INTO contact (contact_id, customer_id, region, purpose, state, at, actor)
-           VALUES ($1, $2, $3, 'recovery_call', 'confirmed', $4, $5)""",
-        contact_id,
         after.customer_id,
         after.region,
-        attempt.at,
-        agent,
     )
 
 
@@ -146,8 +141,8 @@ async def story(pool: Pool, recovery_id: UUID) -> tuple[list[asyncpg.Record], li
 class Listing:
     """What a list is asked for. `after` is the last item's (due_at, recovery_id) of the page before."""
 
-    statuses: Sequence[str]
     regions: Sequence[str] | None
+    statuses: Sequence[str] | None = None
     segment: str | None = None
     customer_id: str | None = None
     due_before: datetime | None = None
@@ -157,14 +152,16 @@ class Listing:
 
 async def listed(pool: Pool, listing: Listing, limit: int) -> list[asyncpg.Record]:
     """In the queue's order, one more than `limit` where there are more."""
-    conditions = ["status = ANY ($1)"]
-    arguments: list[Any] = [list(listing.statuses)]
+    conditions = ["true"]
+    arguments: list[Any] = []
 
     def where(condition: str, *values: object) -> None:
         marks = [f"${len(arguments) + i}" for i in range(1, len(values) + 1)]
         arguments.extend(values)
         conditions.append(condition.format(*marks))
 
+    if listing.statuses is not None:
+        where("status = ANY ({})", list(listing.statuses))
     if listing.regions is not None:
         where("region = ANY ({})", list(listing.regions))
     if listing.segment is not None:
