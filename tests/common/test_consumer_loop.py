@@ -1,135 +1,29 @@
 """The consumer loop on real Kafka and PostgreSQL: every record has its effect once, or stands once in the dead letters."""
 
 import asyncio
-import contextlib
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import ConsumerRecord
+from confluent_kafka import Producer
 
+from closedloop.common.consumer import loop as consumer_loop
 from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.brake import Brake
 from closedloop.common.consumer.dead_letters import DeadLetters
 from closedloop.common.consumer.failures import PositionRefused, Rejection
-from closedloop.common.consumer.loop import ConsumerLoop, Decoded
-from closedloop.common.consumer.positions import CONSUMER_OFFSET_DDL
-from closedloop.common.events.topics import Topic, dead_letter_name
-from closedloop.common.kafka.admin import ensure_topics
-from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.consumer.loop import Decoded
 from closedloop.common.kafka.sink import KafkaSink, Message
-from closedloop.common.kafka.source import KafkaSource, Record
-from closedloop.common.postgres.pool import Connection, Pool, create_pool
-
-SERVICE = "counter"
-PARTITIONS = 3
-DEADLINE_S = 40
-
-
-class Counting:
-    """Inserts each value as an integer. `poison…` is refused when read, `bug…` breaks the code, other text the database."""
-
-    def __init__(self, topic: str) -> None:
-        self.topics = [topic]
-        self.resets = 0
-
-    def decode(self, batch: Batch) -> Decoded[Sequence[Record]]:
-        poison = [r for r in batch.records() if r.value.startswith(b"poison")]
-        good = [r for r in batch.records() if not r.value.startswith(b"poison")]
-        return Decoded(good, [Rejection(r, "decode", "json", "is poison") for r in poison])
-
-    async def apply(self, connection: Connection, payload: Sequence[Record]) -> Sequence[Rejection]:
-        if any(r.value.startswith(b"bug") for r in payload):
-            raise RuntimeError("a defect in the service")
-        await connection.execute(
-            "INSERT INTO effect SELECT v::int FROM unnest($1::text[]) AS v", [r.value.decode() for r in payload]
-        )
-        return ()
-
-    def committed(self, payload: Sequence[Record]) -> None:
-        pass
-
-    def reset(self) -> None:
-        self.resets += 1
-
-
-@dataclass
-class Bench:
-    """One topic, one database, and loops on demand."""
-
-    kafka: KafkaSettings
-    topic: str
-    pool: Pool
-    sink: KafkaSink
-
-    @contextlib.asynccontextmanager
-    async def loop(
-        self, dead_letters: DeadLetters | None = None, brake: Brake | None = None
-    ) -> AsyncIterator[tuple[ConsumerLoop[Sequence[Record]], asyncio.Task[None]]]:
-        source = KafkaSource(self.kafka, f"group-{self.topic}", [self.topic], session_timeout_ms=6000)
-        letters = dead_letters or DeadLetters(self.kafka, self.sink, SERVICE)
-        loop = ConsumerLoop(source, self.pool, letters, Counting(self.topic), brake=brake)
-        task = asyncio.create_task(loop.run())
-        try:
-            yield loop, task
-        finally:
-            loop.stop()
-            await asyncio.wait([task], timeout=15)
-
-    async def send(self, *values: str) -> None:
-        await self.sink.publish([Message(self.topic, v.encode(), v.encode()) for v in values])
-
-    async def effects(self) -> list[int]:
-        return [row["value"] for row in await self.pool.fetch("SELECT value FROM effect ORDER BY value")]
-
-    async def positions(self) -> int:
-        return int(await self.pool.fetchval("SELECT coalesce(sum(next_offset), 0) FROM consumer_offset"))
-
-    async def dead_letters(self) -> list[Record]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka.bootstrap)
-        await consumer.start()
-        try:
-            tps = [TopicPartition(dead_letter_name(self.topic, SERVICE), p) for p in range(PARTITIONS)]
-            consumer.assign(tps)
-            ends = await consumer.end_offsets(tps)
-            for tp, offset in (await consumer.beginning_offsets(tps)).items():
-                consumer.seek(tp, offset)  # seek_to_beginning loses against the reset to the latest
-            found: list[Record] = []
-            while sum([await consumer.position(tp) for tp in tps]) < sum(ends.values()):
-                for records in (await consumer.getmany(timeout_ms=500)).values():
-                    found += records
-            return found
-        finally:
-            await consumer.stop()
+from closedloop.common.kafka.source import Record
+from closedloop.common.postgres.pool import Connection
+from common.consumer_bench import DEADLINE_S, SERVICE, Bench, Counting, made, read_all, until
 
 
 @pytest.fixture
 async def bench(kafka_bootstrap: str, database_url: str, unique_name: str) -> AsyncIterator[Bench]:
-    kafka = KafkaSettings(bootstrap=kafka_bootstrap)
-    names = (unique_name, dead_letter_name(unique_name, SERVICE))
-    await ensure_topics(kafka, tuple(Topic(n, "k", (), (), "", partitions=PARTITIONS) for n in names))
-    pool = await create_pool(database_url, SERVICE)
-    await pool.execute(CONSUMER_OFFSET_DDL)
-    await pool.execute("CREATE TABLE effect (value integer NOT NULL)")
-    sink = KafkaSink(kafka, "bench")
-    yield Bench(kafka, unique_name, pool, sink)
-    await sink.stop()
-    await pool.close()
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not await condition():
-        assert time.monotonic() < deadline, "not reached in time"
-        await asyncio.sleep(0.05)
-
-
-async def read_all(bench: Bench, count: int) -> None:
-    async def done() -> bool:
-        return await bench.positions() == count
-
-    await until(done)
+    async with made(kafka_bootstrap, database_url, unique_name) as bench:
+        yield bench
 
 
 async def test_every_record_has_its_effect_once_and_poison_stands_once_in_the_dead_letters(bench: Bench) -> None:
@@ -289,3 +183,146 @@ async def test_two_members_share_the_partitions_and_take_over_without_a_miscount
         await bench.send(*[str(i) for i in range(900, 1000)])
         await read_all(bench, 1000)
     assert await bench.effects() == list(range(1000))
+
+
+async def test_a_deployment_that_fails_on_every_record_pauses_before_it_drains_the_topic(bench: Bench) -> None:
+    await bench.sink.publish([Message(bench.topic, b"k", b"bug-%d" % i, partition=0) for i in range(5)])
+    async with bench.loop(brake=Brake(in_a_row=3)) as (loop, _):
+
+        async def paused() -> bool:
+            return loop.braked is not None
+
+        await until(paused)
+        assert len(await bench.dead_letters()) == 2
+
+
+class Late(Counting):
+    """Finds out only in the transaction that it cannot take the records."""
+
+    async def apply(self, connection: Connection, payload: Sequence[Record]) -> Sequence[Rejection]:
+        return [Rejection(r, "late", "time", "is older than what is kept") for r in payload]
+
+
+async def test_rejections_found_in_the_transaction_pause_the_consumer_as_well(bench: Bench) -> None:
+    await bench.send(*[str(i) for i in range(150)])
+    async with bench.loop(processor=Late(bench.topic)) as (loop, _):
+
+        async def paused() -> bool:
+            return loop.braked is not None
+
+        await until(paused)
+        assert len(await bench.dead_letters()) < 100
+        loop.resume()
+        await read_all(bench, 150)
+    assert len(await bench.dead_letters()) == 150
+
+
+class FailsThrice(DeadLetters):
+    """Kafka is away for three attempts."""
+
+    failures = 3
+
+    async def publish(self, rejections: Sequence[Rejection]) -> None:
+        if rejections and self.failures:
+            self.failures -= 1
+            raise ConnectionResetError
+        await super().publish(rejections)
+
+
+async def test_trying_again_in_an_outage_is_no_further_rejection(bench: Bench) -> None:
+    await bench.sink.publish([Message(bench.topic, b"k", b"poison-%d" % i, partition=0) for i in range(60)])
+    async with bench.loop(FailsThrice(bench.kafka, bench.sink, SERVICE)) as (loop, _):
+        await read_all(bench, 60)
+        assert loop.braked is None
+    assert len(await bench.dead_letters()) == 60
+
+
+class CannotRead(Counting):
+    """Has a defect in its reading of some records."""
+
+    def decode(self, batch: Batch) -> Decoded[Sequence[Record]]:
+        if any(r.value == b"13" for r in batch.records()):
+            raise OverflowError
+        return super().decode(batch)
+
+
+async def test_a_record_that_the_code_cannot_even_read_is_isolated(bench: Bench) -> None:
+    await bench.send(*[str(i) for i in range(30)])
+    async with bench.loop(processor=CannotRead(bench.topic)):
+        await read_all(bench, 30)
+    assert await bench.effects() == [i for i in range(30) if i != 13]
+    [letter] = await bench.dead_letters()
+    assert dict(letter.headers)["x-error-stage"] == b"bug"
+
+
+class RejectsAll(Counting):
+    def decode(self, batch: Batch) -> Decoded[Sequence[Record]]:
+        return Decoded([], [Rejection(r, "decode", "json", "is poison") for r in batch.records()])
+
+
+async def test_a_record_of_nothing_at_all_does_not_block(bench: Bench) -> None:
+    producer = Producer({"bootstrap.servers": bench.kafka.bootstrap})
+    producer.produce(bench.topic, None, None, partition=0, headers=[("x", None)])
+    assert producer.flush(10) == 0
+    async with bench.loop(processor=RejectsAll(bench.topic)):
+        await read_all(bench, 1)
+    [letter] = await bench.dead_letters()
+    assert (letter.key, letter.value, letter.headers[0]) == (None, b"", ("x", None))
+
+
+class HalfWritten(DeadLetters):
+    """One dead letter arrives, then the connection breaks, once."""
+
+    failures = 1
+
+    async def publish(self, rejections: Sequence[Rejection]) -> None:
+        if len(rejections) > 1 and self.failures:
+            self.failures -= 1
+            whole, self._sink = self._sink, Breaking(self._kafka, "breaking")
+            try:
+                await super().publish(rejections)
+            finally:
+                await self._sink.stop()
+                self._sink = whole
+        else:
+            await super().publish(rejections)
+
+
+class Breaking(KafkaSink):
+    async def publish(self, messages: Sequence[Message]) -> None:
+        await super().publish(messages[:1])
+        raise KafkaConnectionError
+
+
+async def test_dead_letters_that_were_half_written_are_not_written_twice(bench: Bench) -> None:
+    await bench.sink.publish([Message(bench.topic, b"k", b"poison-%d" % i, partition=0) for i in range(5)])
+    async with bench.loop(HalfWritten(bench.kafka, bench.sink, SERVICE)):
+        await read_all(bench, 5)
+    assert sorted(r.value for r in await bench.dead_letters()) == [b"poison-%d" % i for i in range(5)]
+
+
+async def test_what_stood_at_the_same_offset_of_a_topic_since_deleted_hides_no_dead_letter(bench: Bench) -> None:
+    """As after `offsets reset` on a topic that was made again: its dead letters are kept for ever."""
+    old = ConsumerRecord(bench.topic, 0, 0, 0, 1, b"k", b"poison-old", None, 1, 1, ())
+    await DeadLetters(bench.kafka, bench.sink, SERVICE).publish([Rejection(old, "decode", "json", "is poison")])
+    await bench.sink.publish([Message(bench.topic, b"k", b"poison-new", partition=0)])
+    async with bench.loop():
+        await read_all(bench, 1)
+    assert [r.value for r in await bench.dead_letters()] == [b"poison-old", b"poison-new"]
+
+
+async def test_a_member_survives_that_its_partitions_go_to_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_loop, "CAUGHT_UP_EVERY_S", 0.0)
+    await bench.send("1")
+    async with bench.loop() as (first, task):
+        await read_all(bench, 1)
+        async with bench.loop() as (second, _), bench.loop() as (third, _), bench.loop() as (fourth, _):
+
+            async def all_ready() -> bool:
+                # the one that gets no partition has nothing to do, and is ready all the same
+                return all(loop.not_ready() is None for loop in (first, second, third, fourth))
+
+            await until(all_ready)
+            await bench.send(*[str(i) for i in range(2, 50)])
+            await read_all(bench, 49)
+        assert not task.done()

@@ -51,31 +51,48 @@ class Clock:
         return self.now
 
 
+def take(brake: Brake, outcomes: list[bool]) -> str | None:
+    """As the loop does: judged, and counted where it was committed."""
+    reason = brake.check(outcomes)
+    if reason is None:
+        brake.count(outcomes)
+    return reason
+
+
 def test_a_hundred_rejections_in_a_row_stop_the_consumer_even_across_batches() -> None:
     brake = Brake(clock=Clock())
-    assert brake.check([False] * 10_000) is None
-    assert brake.check([True] * 99) is None
-    assert "in a row" in (brake.check([True]) or "")
-    assert brake.check([False, True]) is None
+    assert take(brake, [False] * 10_000) is None
+    assert take(brake, [True] * 99) is None
+    assert "in a row" in (take(brake, [True]) or "")
+    assert take(brake, [False, True]) is None
 
 
 def test_more_than_five_per_cent_of_a_minute_stop_the_consumer_and_the_minute_passes() -> None:
     clock = Clock()
     brake = Brake(clock=clock)
     few = ([True] + [False] * 9) * 9
-    assert brake.check(few) is None  # 9 of 90: too few to judge a deployment by
-    assert "within a minute" in (brake.check(([True] + [False] * 9) * 95) or "")
+    assert take(brake, few) is None  # 9 of 90: too few to judge a deployment by
+    assert "within a minute" in (take(brake, ([True] + [False] * 9) * 95) or "")
     clock.now = 61
-    assert brake.check(few) is None
+    assert take(brake, few) is None
+
+
+def test_what_is_judged_again_and_again_is_counted_when_it_is_committed() -> None:
+    brake = Brake(clock=Clock())
+    for _ in range(10):
+        assert brake.check([True] * 60) is None
+    assert take(brake, [True] * 60) is None
+    assert take(brake, [True] * 60) is not None
 
 
 def test_after_an_operator_looked_nothing_stops_it_for_fifteen_minutes() -> None:
     clock = Clock()
     brake = Brake(clock=clock)
     brake.suspend()
-    assert brake.check([True] * 500) is None
+    assert take(brake, [True] * 500) is None
     clock.now = 15 * 60 + 1
-    assert brake.check([True] * 500) is not None
+    assert take(brake, [False]) is None
+    assert take(brake, [True] * 500) is not None
 
 
 def state(watermark_ago: float | None, moved_ago: float | None, caught_up_ago: float | None) -> PartitionState:

@@ -7,7 +7,7 @@ whatever the group protocol does, a position moves once.
 import asyncio
 import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Generic, Protocol, TypeVar
@@ -36,6 +36,13 @@ CAUGHT_UP_EVERY_S: Final = 5.0
 TELL_EVERY_S: Final = 5.0
 BUG_TRIES: Final = 3
 BACKOFF_MAX_S: Final = 10.0
+INTERRUPTED_S: Final = 2.0
+RENEW_AFTER: Final = 5
+"""Polls that fail in a row though Kafka answers otherwise: then the client itself does not recover."""
+
+
+class _Braked(Exception):
+    """The transaction was rolled back before its rejections went to the dead letters. The text says why."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,8 @@ class ConsumerLoop(Generic[T]):
         self._caught_up_marked = 0.0
         self._told_at = 0.0
         self._waiting_since: float | None = None
+        self._failed_polls = 0
+        self._ages: dict[TopicPartition, float] = {}
         self.watchdog = Watchdog()
 
     # --- what others ask and say ---
@@ -137,11 +146,14 @@ class ConsumerLoop(Generic[T]):
                 except KafkaError as error:
                     # positions are checked against what Kafka keeps before anything else is read
                     self._restored_generation = -1
-                    await self._wait("poll", error, 1)
-            with contextlib.suppress(FenceLost):
-                await self._settle()
-        finally:
+                    self._failed_polls += 1
+                    await self._wait("poll", error, self._failed_polls)
+                    if self._failed_polls % RENEW_AFTER == 0:
+                        await self._outlast(self._source.start)
             await self._drop_pending()
+        finally:
+            if self._pending is not None:
+                self._pending.cancel()
             await self._source.stop()
 
     async def _turn(self) -> None:
@@ -152,10 +164,11 @@ class ConsumerLoop(Generic[T]):
         batch = await self._gather()
         if batch is None:
             await self._settle()
-            await self._tell_progress()
-            await self._note_idle()
+            if self._restored_generation == self._source.generation:
+                await self._tell_progress()
+                await self._note_idle()
             return
-        decoded = self._processor.decode(batch)
+        decoded = self._decode(batch)
         await self._settle()
         await self._tell_progress()
         if self._restored_generation == self._source.generation:
@@ -165,7 +178,12 @@ class ConsumerLoop(Generic[T]):
     async def _restore(self) -> None:
         generation = self._source.generation
         assigned = sorted(self._source.assigned())
+        # what is said of partitions that another member has now would stand for ever
+        metrics.LAG.clear()
+        metrics.LAG_SECONDS.clear()
+        self._ages.clear()
         if not assigned:
+            self._positions = {}
             await asyncio.sleep(POLL_MS / 1000)
             if generation == self._source.generation and generation > 0:
                 self._restored_generation = generation
@@ -190,6 +208,7 @@ class ConsumerLoop(Generic[T]):
         timeout = POLL_MS
         while room > 0:
             polled = await self._source.poll(room, timeout)
+            self._failed_polls = 0
             if self._restored_generation != self._source.generation:
                 return None
             for tp, records in polled.items():
@@ -218,17 +237,28 @@ class ConsumerLoop(Generic[T]):
 
     # --- one batch ---
 
-    async def _commit(self, batch: Batch, decoded: Decoded[T]) -> None:
-        """Apply one batch for good. Returns when it is committed (or `stop` interrupts an outage); raises FenceLost."""
+    def _decode(self, batch: Batch) -> Decoded[T] | None:
+        try:
+            return self._processor.decode(batch)
+        except Exception:
+            log.exception("reading a batch failed")
+            return None
+
+    async def _commit(self, batch: Batch, decoded: Decoded[T] | None) -> None:
+        """Apply one batch for good. Returns when it is committed (or `stop` interrupts an outage); raises FenceLost.
+
+        Without `decoded` it is decoded here, so that what fails in that is isolated as well.
+        """
         attempt = 0
         while True:
-            if not await self._pass_brake(batch, decoded):
-                return
             try:
-                await self._transaction(batch, decoded)
+                await self._transaction(batch, decoded or self._processor.decode(batch))
                 return
             except FenceLost:
                 raise
+            except _Braked as braked:
+                if not await self._hold(str(braked)):
+                    return
             except Exception as error:
                 kind = classify(error)
                 if kind is Kind.WAIT:
@@ -248,10 +278,14 @@ class ConsumerLoop(Generic[T]):
             late = await self._processor.apply(connection, decoded.payload)
             crashpoint("consumer.after_effects")
             rejections = [*decoded.rejections, *late]
+            outcomes = _outcomes(batch, rejections)
             if rejections:
+                if reason := self.brake.check(outcomes):
+                    raise _Braked(reason)
                 await self._dead_letters.publish(rejections)
                 crashpoint("consumer.after_dead_letters")
         crashpoint("consumer.after_commit")
+        self.brake.count(outcomes)
         self._processor.committed(decoded.payload)
         self._dead_letters.committed(batch.ends())
         self._count(batch, decoded, rejections, asyncio.get_running_loop().time() - started)
@@ -262,7 +296,7 @@ class ConsumerLoop(Generic[T]):
             for half in batch.halves():
                 if self._stopping.is_set():
                     return
-                await self._commit(half, self._processor.decode(half))
+                await self._commit(half, None)
             return
         [record] = batch.records()
         attempts = 1
@@ -274,10 +308,13 @@ class ConsumerLoop(Generic[T]):
                 return
             except FenceLost:
                 raise
+            except _Braked:
+                await self._commit(batch, None)
+                return
             except Exception as again:
                 error, kind = again, classify(again)
         if kind is Kind.WAIT:
-            await self._commit(batch, self._processor.decode(batch))
+            await self._commit(batch, None)
             return
         log.error("record rejected", topic=record.topic, partition=record.partition, offset=record.offset, exc_info=error)
         rejection = Rejection(
@@ -288,26 +325,39 @@ class ConsumerLoop(Generic[T]):
             attempts,
             first_seen,
         )
-        nothing = self._processor.decode(Batch(()))
-        await self._commit(batch, Decoded(nothing.payload, [rejection]))
+        await self._reject(batch, rejection)
+
+    async def _reject(self, batch: Batch, rejection: Rejection) -> None:
+        """Nothing but a dead letter for a batch of one. Whatever fails in that is waited out: there is nothing left to isolate."""
+        nothing = Decoded(self._processor.decode(Batch(())).payload, [rejection])
+        attempt = 0
+        while True:
+            try:
+                await self._transaction(batch, nothing)
+                return
+            except FenceLost:
+                raise
+            except _Braked as braked:
+                if not await self._hold(str(braked)):
+                    return
+            except Exception as error:
+                attempt += 1
+                if not await self._wait("reject", error, attempt):
+                    return
 
     # --- outages and the brake ---
 
-    async def _pass_brake(self, batch: Batch, decoded: Decoded[T]) -> bool:
-        """Hold while the brake says so. False: stopped meanwhile."""
-        rejected = {(r.record.topic, r.record.partition, r.record.offset) for r in decoded.rejections}
-        outcomes = [(r.topic, r.partition, r.offset) in rejected for r in batch.records()] if rejected else [False] * len(batch)
-        while (reason := self.brake.check(outcomes)) is not None:
-            self.braked = reason
-            metrics.BRAKED.set(1)
-            log.critical("consumer paused", reason=reason)
-            self._resume.clear()
+    async def _hold(self, reason: str) -> bool:
+        """Until an operator lets it go on. False: stopped meanwhile."""
+        self.braked = reason
+        metrics.BRAKED.set(1)
+        log.critical("consumer paused", reason=reason)
+        self._resume.clear()
+        if not self._stopping.is_set():
             await self._resume.wait()
-            if self._stopping.is_set():
-                return False
         self.braked = None
         metrics.BRAKED.set(0)
-        return True
+        return not self._stopping.is_set()
 
     async def _wait(self, what: str, error: Exception, attempt: int) -> bool:
         """Back off during an outage. False: stopped meanwhile."""
@@ -316,18 +366,20 @@ class ConsumerLoop(Generic[T]):
             self._waiting_since = loop.time()
         metrics.WAITING.set(1)
         delay = min(BACKOFF_MAX_S, 0.1 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1)  # noqa: S311 (jitter)
-        log.warning("waiting", during=what, error=type(error).__name__, attempt=attempt, seconds=round(delay, 1))
+        # what Kafka's client says names servers and topics, never data; PostgreSQL's may quote a row
+        said = str(error) if isinstance(error, KafkaError) else None
+        log.warning("waiting", during=what, error=type(error).__name__, said=said, attempt=attempt, seconds=round(delay, 1))
         self.watchdog.progress()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay)
         return not self._stopping.is_set()
 
     async def _outlast(self, action: "Action") -> None:
-        """Repeat `action` through outages until it succeeds or `stop`."""
+        """Repeat `action` through outages until it succeeds or `stop`, which does not wait for it."""
         attempt = 0
         while not self._stopping.is_set():
             try:
-                await action()
+                await self._until_stop(action)
                 self._working()
                 return
             except PositionRefused:
@@ -337,6 +389,23 @@ class ConsumerLoop(Generic[T]):
                     raise
                 attempt += 1
                 await self._wait(action.__name__, error, attempt)
+
+    async def _until_stop(self, action: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Run `action`, but no longer than until `stop`."""
+        acting = asyncio.ensure_future(action())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait([acting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            interrupted = not acting.done()
+        finally:
+            stopping.cancel()
+            acting.cancel()
+        if interrupted:
+            await asyncio.wait([acting], timeout=INTERRUPTED_S)
+        elif acting.cancelled():
+            raise KafkaError("the client's own task was cancelled")
+        else:
+            acting.result()
 
     def _working(self) -> None:
         self._waiting_since = None
@@ -355,7 +424,8 @@ class ConsumerLoop(Generic[T]):
             unread = self._source.unread(part.partition, part.end) or 0
             metrics.LAG.labels(topic, str(part.partition.partition)).set(unread)
             age = datetime.now(UTC).timestamp() - part.records[-1].timestamp / 1000
-            metrics.LAG_SECONDS.labels(topic).set(max(0.0, age) if unread else 0)
+            self._ages[part.partition] = max(0.0, age) if unread else 0
+            metrics.LAG_SECONDS.labels(topic).set(max(age for tp, age in self._ages.items() if tp.topic == topic))
         for r in rejections:
             metrics.DEAD_LETTERS.labels(r.record.topic, r.stage).inc()
         metrics.BATCH_RECORDS.observe(len(batch))
@@ -366,13 +436,13 @@ class ConsumerLoop(Generic[T]):
         now = asyncio.get_running_loop().time()
         if now - self._told_at >= TELL_EVERY_S and self._restored_generation == self._source.generation:
             self._told_at = now
-            await self._source.commit(self._positions)
+            await self._until_stop(lambda: self._source.commit(self._positions))
 
     async def _note_idle(self) -> None:
         now = asyncio.get_running_loop().time()
         if now - self._caught_up_marked < CAUGHT_UP_EVERY_S:
             return
-        caught_up = [tp for tp, position in self._positions.items() if self._source.unread(tp, position) == 0]
+        caught_up = [tp for tp, position in self._positions.items() if self._source.has_read_all(tp, position)]
         if caught_up:
             try:
                 async with self._pool.acquire() as connection:
@@ -384,7 +454,7 @@ class ConsumerLoop(Generic[T]):
                 return
             self._working()
         self._caught_up_marked = now
-        await self.watchdog.check(self._source, self._positions)
+        await self._until_stop(lambda: self.watchdog.check(self._source, self._positions))
 
     def _sample_key(self, part: Slice) -> None:
         """One record a slice: dedup and order hold per partition only while producers agree on the partitioner."""
@@ -399,5 +469,13 @@ class Action(Protocol):
 
     __name__: str
 
-    async def __call__(self) -> None:
+    def __call__(self) -> Coroutine[None, None, None]:
         """Do it, or raise."""
+
+
+def _outcomes(batch: Batch, rejections: Sequence[Rejection]) -> list[bool]:
+    """For each record in order whether it is rejected."""
+    if not rejections:
+        return [False] * len(batch)
+    rejected = {(r.record.topic, r.record.partition, r.record.offset) for r in rejections}
+    return [(r.topic, r.partition, r.offset) in rejected for r in batch.records()]

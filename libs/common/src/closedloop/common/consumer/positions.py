@@ -32,11 +32,13 @@ CAUGHT_UP_FOR: Final = timedelta(seconds=20)
 async def restore(connection: Connection, source: KafkaSource, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
     """The position of each partition, made at the oldest record kept where there is none. Raises PositionRefused."""
     cluster_id, topic_ids = await source.identity()
-    ends = await source.ends(partitions)
+    # those of other members as well: a frontier must wait for a partition that nobody has read yet
+    everything = {*partitions, *(TopicPartition(topic, p) for topic in source.topics for p in range(source.partitions(topic)))}
+    ends = await source.ends(sorted(everything))
     await connection.executemany(
         """INSERT INTO consumer_offset (topic, partition, next_offset, cluster_id, topic_id)
            VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING""",
-        [(tp.topic, tp.partition, ends[tp][0], cluster_id, topic_ids.get(tp.topic, "")) for tp in partitions],
+        [(tp.topic, tp.partition, ends[tp][0], cluster_id, topic_ids[tp.topic]) for tp in sorted(everything)],
     )
     rows = await connection.fetch("SELECT * FROM consumer_offset")
     found = {TopicPartition(row["topic"], row["partition"]): row for row in rows}
@@ -47,7 +49,7 @@ async def restore(connection: Connection, source: KafkaSource, partitions: Seque
         where = f"{tp.topic}/{tp.partition}"
         if row["cluster_id"] != cluster_id:
             raise PositionRefused(f"The position of {where} belongs to another Kafka cluster ({row['cluster_id']}). {_WAY_OUT}")
-        if row["topic_id"] != topic_ids.get(tp.topic):
+        if row["topic_id"] != topic_ids[tp.topic]:
             raise PositionRefused(f"The topic {tp.topic} was deleted and made again since this service read it. {_WAY_OUT}")
         if not first <= row["next_offset"] <= last:
             raise PositionRefused(

@@ -1,7 +1,6 @@
 """Publishing with acks=all and an idempotent producer that is made anew when it breaks."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from closedloop.common.kafka.client import KafkaSettings
 log = structlog.get_logger()
 STOP_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_MS = 10_000
+PUBLISH_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +42,26 @@ class KafkaSink:
         self._starting = asyncio.Lock()
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        """Send in order and wait for all acknowledgements. Raises KafkaError; then some may have been written."""
+        """Send in order and wait for all acknowledgements. Raises KafkaError or TimeoutError; then some may have been written.
+
+        A message with neither key nor value is written with an empty value: aiokafka refuses to write it as it is.
+        """
         if not messages:
             return
         producer = await self._ready()
         try:
-            acknowledgements = [
-                await producer.send(m.topic, m.value, m.key, m.partition, headers=list(m.headers)) for m in messages
-            ]
-            await asyncio.gather(*acknowledgements)
-        except KafkaError:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                acknowledgements = [await _send(producer, message) for message in messages]
+                await asyncio.gather(*acknowledgements)
+        except (KafkaError, TimeoutError):
             await self._discard(producer)
             raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # somebody else's failure ended this producer
+            raise KafkaError("the producer was closed") from None
 
     async def stop(self) -> None:
         """Flush and close; gives up after 5 s, as whatever was not acknowledged is kept elsewhere."""
@@ -88,7 +96,16 @@ class KafkaSink:
         await _stop(producer)
 
 
+async def _send(producer: AIOKafkaProducer, m: Message) -> "asyncio.Future[object]":
+    value = b"" if m.key is None and m.value is None else m.value
+    acknowledgement: asyncio.Future[object] = await producer.send(m.topic, value, m.key, m.partition, headers=list(m.headers))
+    return acknowledgement
+
+
 async def _stop(producer: AIOKafkaProducer) -> None:
     # stop() can raise or hang while the broker is away
-    with contextlib.suppress(KafkaError, TimeoutError, OSError):
-        await asyncio.wait_for(producer.stop(), STOP_TIMEOUT_S)
+    stopping = asyncio.ensure_future(producer.stop())
+    await asyncio.wait([stopping], timeout=STOP_TIMEOUT_S)
+    if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
+        stopping.cancel()
+        await producer.client.close()

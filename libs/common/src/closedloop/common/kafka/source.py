@@ -1,19 +1,23 @@
 """Reading with positions that PostgreSQL keeps. No other module knows aiokafka's consumer: another client is one file."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, UnknownTopicOrPartitionError
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.topic_identity import read_identity
 
 Record: TypeAlias = ConsumerRecord
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 5.0
+ASK_TIMEOUT_S = 10.0
+REBALANCING_S = 1.0
+HEARD_WITHIN_S = 5.0
 SESSION_TIMEOUT_MS = 45_000
 # aiokafka would leave the group when a database outage keeps us from polling; our own watchdog judges progress instead
 MAX_POLL_INTERVAL_MS = 24 * 3600 * 1000
@@ -49,7 +53,7 @@ class KafkaSource:
     ) -> None:
         self.generation = 0
         self.topics = list(topics)
-        self._consumer = AIOKafkaConsumer(
+        self._options: dict[str, Any] = dict(
             **kafka.client_options(),
             group_id=group,
             group_instance_id=member,
@@ -67,21 +71,25 @@ class KafkaSource:
             fetch_max_bytes=16 * 1024 * 1024,
             metadata_max_age_ms=60_000,
         )
+        self._consumer = AIOKafkaConsumer(**self._options)
+        self._used = False
 
     async def start(self) -> None:
-        """Connect and join the group. Raises KafkaError while no broker answers."""
+        """Connect and join the group; again, with a new client, where the one before failed. Raises KafkaError while no broker
+        answers or a topic is missing."""
+        if self._used:
+            await self.stop()
+            self._consumer = AIOKafkaConsumer(**self._options)
+        self._used = True
         self._consumer.subscribe(self.topics, listener=_Rebalanced(self))
-        await self._consumer.start()
+        try:
+            await self._consumer.start()
+        except UnknownTopicOrPartitionError:
+            raise UnknownTopicOrPartitionError(f"not all of the topics {', '.join(self.topics)} exist") from None
 
     async def stop(self) -> None:
-        """Leave without commit: positions are in PostgreSQL. Bounded, as aiokafka's stop may hang or cancel itself."""
-        stopping = asyncio.ensure_future(self._consumer.stop())
-        await asyncio.wait([stopping], timeout=STOP_TIMEOUT_S)
-        if stopping.done():
-            if not stopping.cancelled():
-                stopping.exception()
-        else:
-            stopping.cancel()
+        """Leave without commit: positions are in PostgreSQL."""
+        await stop_consumer(self._consumer)
 
     def assigned(self) -> set[TopicPartition]:
         """The partitions that this member holds now."""
@@ -90,11 +98,20 @@ class KafkaSource:
     async def poll(self, max_records: int, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
         """At most `max_records` that have come, waiting at most `timeout_ms` for the first. Raises KafkaError."""
         try:
-            polled: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
-                timeout_ms=timeout_ms, max_records=max_records
-            )
-        except NoOffsetForPartitionError:
-            return {}  # newly assigned, and `seek` has not been called yet
+            # while the group rebalances aiokafka knows no time limit; nothing is lost, as it takes records without waiting
+            async with asyncio.timeout(timeout_ms / 1000 + REBALANCING_S):
+                polled: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
+                    timeout_ms=timeout_ms, max_records=max_records
+                )
+        except (NoOffsetForPartitionError, TimeoutError):
+            return {}  # newly assigned, and `seek` has not been called yet; or in the middle of a rebalance
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise KafkaError("the client's own task was cancelled") from None
+        except (AssertionError, UnicodeDecodeError) as error:  # what it asserts of itself; a header's name that is no text
+            raise KafkaError(f"the client failed: {type(error).__name__}") from error
         return polled
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
@@ -102,15 +119,26 @@ class KafkaSource:
         self._consumer.seek(partition, offset)
 
     async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-        """(first offset kept, next offset to be written) of each. Raises KafkaError."""
-        first = await self._consumer.beginning_offsets(list(partitions))
-        last = await self._consumer.end_offsets(list(partitions))
+        """(first offset kept, next offset to be written) of each. Raises KafkaError or TimeoutError."""
+        # aiokafka's own limit is 40 s for each
+        async with asyncio.timeout(ASK_TIMEOUT_S):
+            first = await self._consumer.beginning_offsets(list(partitions))
+            last = await self._consumer.end_offsets(list(partitions))
         return {tp: (first[tp], last[tp]) for tp in partitions}
 
     def unread(self, partition: TopicPartition, position: int) -> int | None:
-        """How many records stand after `position`, as of the last fetch; None where nothing was fetched yet."""
+        """How many records stand after `position`, as of the last fetch; None where nothing was fetched yet or it is not held."""
+        if partition not in self._consumer.assignment():
+            return None
         end = self._consumer.last_stable_offset(partition)
         return None if end is None or end < 0 else max(0, end - position)
+
+    def has_read_all(self, partition: TopicPartition, position: int) -> bool:
+        """Whether the broker said within the last seconds that nothing stands after `position`."""
+        if self.unread(partition, position) != 0:
+            return False
+        heard_ms = self._consumer.last_poll_timestamp(partition)
+        return heard_ms is not None and abs(time.time() - heard_ms / 1000) <= HEARD_WITHIN_S
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has, 0 while unknown."""
@@ -118,7 +146,12 @@ class KafkaSource:
 
     async def identity(self) -> tuple[str, dict[str, str]]:
         """(cluster id, topic → topic id). Raises KafkaError."""
-        return await read_identity(self._consumer._client, self.topics)
+        cluster_id, ids = await read_identity(self._consumer._client, self.topics)
+        missing = [topic for topic in self.topics if topic not in ids]
+        if missing:
+            # a broker that has just started may not know it yet
+            raise UnknownTopicOrPartitionError(f"the broker does not know {', '.join(missing)}")
+        return cluster_id, ids
 
     async def commit(self, positions: dict[TopicPartition, int]) -> None:
         """Tell the group's offsets to lag tools. A failure matters to nobody else and is swallowed."""
@@ -128,3 +161,13 @@ class KafkaSource:
                 await asyncio.wait_for(self._consumer.commit(held), 5)
             except (KafkaError, TimeoutError):
                 return
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Bounded, as aiokafka's stop may hang, raise or cancel itself while the broker is away."""
+    stopping = asyncio.ensure_future(consumer.stop())
+    await asyncio.wait([stopping], timeout=STOP_TIMEOUT_S)
+    if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
+        stopping.cancel()
+        # without its connections its tasks come to their end
+        await consumer._client.close()

@@ -1,0 +1,113 @@
+"""The consumer while its servers are away: it says nothing that it cannot know, comes back by itself, and stops in time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from closedloop.common.consumer.dead_letters import DeadLetters
+from closedloop.common.consumer.loop import ConsumerLoop
+from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.sink import KafkaSink
+from closedloop.common.kafka.source import KafkaSource
+from closedloop.common.postgres.pool import create_pool
+from closedloop.local.kafka import KafkaServer
+from closedloop.local.ports import free_port
+from common.consumer_bench import SERVICE, Bench, Counting, made, read_all, until
+
+STOP_S = 9.0
+"""The local stack kills what has not ended by then."""
+
+
+@pytest.fixture
+async def bench(server_folder: Path, database_url: str, unique_name: str) -> AsyncIterator[Bench]:
+    server = KafkaServer(server_folder / "kafka", free_port())
+    await asyncio.to_thread(server.start)
+    try:
+        async with made(server.bootstrap, database_url, unique_name) as bench:
+            bench.server = server  # type: ignore[attr-defined]
+            yield bench
+    finally:
+        server.resume()
+        server.kill()
+
+
+async def stopped_in_time(loop: ConsumerLoop[object], task: "asyncio.Task[None]") -> float:
+    began = time.monotonic()
+    loop.stop()
+    await asyncio.wait([task], timeout=60)
+    took = time.monotonic() - began
+    assert task.done() and task.exception() is None
+    return took
+
+
+@pytest.mark.parametrize("away", ["killed", "frozen"])
+async def test_while_kafka_is_away_nothing_is_called_read_and_it_stops_in_time(bench: Bench, away: str) -> None:
+    server: KafkaServer = bench.server  # type: ignore[attr-defined]
+    await bench.send("1", "2")
+    async with bench.loop() as (loop, task):
+        await read_all(bench, 2)
+
+        async def caught_up() -> bool:
+            return bool(await bench.pool.fetchval("SELECT bool_and(caught_up_at IS NOT NULL) FROM consumer_offset"))
+
+        await until(caught_up)
+        (server.kill if away == "killed" else server.pause)()
+        await asyncio.sleep(6)
+        said = await bench.pool.fetchval("SELECT max(caught_up_at) FROM consumer_offset")
+        await asyncio.sleep(8)
+        assert await bench.pool.fetchval("SELECT max(caught_up_at) FROM consumer_offset") == said
+        assert not task.done()
+        assert await stopped_in_time(loop, task) < STOP_S
+
+
+async def test_a_frozen_kafka_in_the_middle_of_a_rebalance_does_not_hold_up_the_stop(bench: Bench) -> None:
+    server: KafkaServer = bench.server  # type: ignore[attr-defined]
+    await bench.send("1")
+    async with bench.loop() as (first, task):
+        await read_all(bench, 1)
+        async with bench.loop() as (second, other):
+            while not _rebalancing(first):
+                await asyncio.sleep(0.001)
+            server.pause()
+            await asyncio.sleep(2)
+            assert await stopped_in_time(first, task) < STOP_S
+            assert await stopped_in_time(second, other) < STOP_S
+
+
+def _rebalancing(loop: ConsumerLoop[object]) -> bool:
+    return bool(loop._source._consumer._subscription.reassignment_in_progress)
+
+
+async def test_stops_in_time_where_kafka_was_never_there(database_url: str) -> None:
+    pool = await create_pool(database_url, SERVICE)
+    kafka = KafkaSettings(bootstrap=f"127.0.0.1:{free_port()}")
+    sink = KafkaSink(kafka, "bench")
+    loop = ConsumerLoop(KafkaSource(kafka, "group", ["topic"]), pool, DeadLetters(kafka, sink, SERVICE), Counting("topic"))
+    task = asyncio.create_task(loop.run())
+    await asyncio.sleep(1)
+    assert not task.done()
+    assert await stopped_in_time(loop, task) < STOP_S
+    await pool.close()
+
+
+async def test_a_missing_dead_letter_topic_is_named_and_waited_for(
+    kafka_bootstrap: str, database_url: str, unique_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with made(kafka_bootstrap, database_url, unique_name, dead_letters=False) as bench:
+        await bench.send("1", "poison")
+        async with bench.loop() as (_, task):
+            said = ""
+
+            async def named() -> bool:
+                nonlocal said
+                said += capsys.readouterr().out
+                return f"{unique_name}-{SERVICE}-dlq has no partition" in said and "topics --create" in said
+
+            await until(named)
+            assert not task.done()
+            await bench.make_dead_letter_topic()
+            await read_all(bench, 2)
+        assert len(await bench.dead_letters()) == 1
