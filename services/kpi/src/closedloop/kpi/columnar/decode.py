@@ -5,38 +5,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import repeat
+from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import numpy as np
 import polars as pl
-import xxhash
 from aiokafka import TopicPartition
 from numpy.typing import NDArray
 
 from closedloop.common.consumer.batch import Batch, Slice
 from closedloop.common.consumer.failures import Rejection
-from closedloop.common.consumer.rows import receive, rejection_of
-from closedloop.common.events.model import Event
-from closedloop.common.events.rules import EARLIEST, MAX_AHEAD, MAX_EVENT_BYTES, Refused
-from closedloop.common.events.topics import TOPIC_BY_NAME, data_type
+from closedloop.common.events.rules import EARLIEST, MAX_AHEAD, MAX_EVENT_BYTES
+from closedloop.common.events.topics import TOPIC_BY_NAME
 from closedloop.common.kafka.source import Record
-from closedloop.kpi.columnar import rules
+from closedloop.kpi.columnar.chunk import CHUNK, ChunkReader
 from closedloop.kpi.columnar.closed import ClosedEvents
-from closedloop.kpi.columnar.strictness import StrictnessProof, with_long_strings
-from closedloop.kpi.columnar.times import DAY, parse_times
-from closedloop.kpi.domain.columns import AT, COLUMNS, TYPE
+from closedloop.kpi.columnar.judge import EPOCH, MICROSECOND, Judge
+from closedloop.kpi.columnar.strictness import StrictnessProof
+from closedloop.kpi.columnar.times import DAY
 
-_MICROSECOND: Final = timedelta(microseconds=1)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_EARLIEST: Final = (EARLIEST - _EPOCH) // _MICROSECOND
-_AHEAD: Final = MAX_AHEAD // _MICROSECOND
+_EARLIEST: Final = (EARLIEST - EPOCH) // MICROSECOND
+_AHEAD: Final = MAX_AHEAD // MICROSECOND
 _SMALL: Final = 2000
 """A batch so small that a second thread would cost more than it saves."""
-_STEP: Final = 2048
 
 
 @dataclass(frozen=True)
@@ -77,166 +69,58 @@ class ColumnarDecoder:
             for part in parts:
                 of_part = columns.at[columns.partitions == part.partition.partition]
                 if of_part.size:
-                    watermarks[part.partition] = _EPOCH + timedelta(microseconds=int(of_part.max()))
+                    watermarks[part.partition] = EPOCH + timedelta(microseconds=int(of_part.max()))
         return decoded, rejections, watermarks
 
 
 class _TopicDecoder:
     def __init__(self, topic: str, needed: frozenset[str]) -> None:
         self._topic = topic
-        self._needed = sorted(needed)
         self._closed = ClosedEvents(TOPIC_BY_NAME[topic])
+        self._chunks = ChunkReader(topic, needed, self._closed)
         self._proof = StrictnessProof(self._closed.keys, self._closed.required)
 
     def decode(
         self, parts: Sequence[Slice], second: ThreadPoolExecutor, retention: timedelta
     ) -> tuple[TopicColumns, list[Rejection]]:
         sizes = [len(part.records) for part in parts]
-        judge = _Judge([record for part in parts for record in part.records])
-        partitions = np.repeat(np.array([part.partition.partition for part in parts], dtype=np.int32), sizes)
-        appended = np.array([record.timestamp for record in judge.records], dtype=np.int64) * 1000
-        plain = list(map(_fast_value, judge.records))
-        events, unproved = self._events(plain, second)
-        for row in np.flatnonzero(unproved).tolist():
-            events[row] = judge.judge(row)
-        rows = np.arange(len(events))
-        if judge.refused:
-            rows = np.delete(rows, list(judge.refused))
-            events = [events[row] for row in rows.tolist()]
-        groups = self._by_class(events)
-        at, doubtful = _times(events, appended[rows])
-        for group in groups:
-            doubtful[group.rows] |= rules.doubtful(data_type(group.cls), group.column, len(group.data))
-        doubtful &= ~unproved[rows]
+        judge = Judge([record for part in parts for record in part.records])
+        texts = plain_texts(judge.records)
+        # Polars proves without the interpreter's lock while this thread decodes
+        prepared = self._proof.prepare(texts)
+        proving = second.submit(self._proof.unproved, prepared) if len(texts) > _SMALL else None
+        chunks = [self._chunks.read(texts[at : at + CHUNK], at, judge) for at in range(0, len(texts), CHUNK)]
+        unproved = proving.result() if proving is not None else self._proof.unproved(prepared)
+        rows = np.concatenate([chunk.rows for chunk in chunks])
+        at = np.concatenate([chunk.at for chunk in chunks])
+        appended = np.array([record.timestamp for record in judge.records], dtype=np.int64)[rows] * 1000
+        doubtful = np.concatenate([chunk.doubtful for chunk in chunks]) | unproved[rows]
+        doubtful |= (at < _EARLIEST) | (at > appended + _AHEAD)
         for row in rows[doubtful].tolist():
-            judge.judge(row)
-        for place, row in enumerate(rows.tolist()) if judge.times else ():
-            if row in judge.times:
-                at[place] = judge.times[row]
-        late = at < appended[rows] - retention // _MICROSECOND
+            judge.event(row)
+        for place in np.flatnonzero(np.isin(rows, list(judge.times))).tolist() if judge.times else ():
+            at[place] = judge.times[int(rows[place])]
+        late = at < appended - retention // MICROSECOND
         judge.refuse_late(rows[late].tolist(), retention)
-        kept = np.ones(len(rows), dtype=np.bool_)
+        frame = self._chunks.frame([chunk.frame for chunk in chunks], at)
+        hashes = np.concatenate([chunk.hashes for chunk in chunks])
+        partitions = np.repeat(np.array([part.partition.partition for part in parts], dtype=np.int32), sizes)[rows]
         if judge.refused:
             kept = ~np.isin(rows, list(judge.refused))
-        frame = self._frame(groups, at).filter(pl.Series(kept)) if not kept.all() else self._frame(groups, at)
-        columns = TopicColumns(self._topic, frame, at[kept], event_hashes(events)[kept], partitions[rows[kept]])
+            frame, at, hashes, partitions = frame.filter(pl.Series(kept)), at[kept], hashes[kept], partitions[kept]
+        columns = TopicColumns(self._topic, frame, at, hashes, partitions)
         return columns, [judge.refused[row] for row in sorted(judge.refused)]
 
-    def _events(self, plain: list[bytes], second: ThreadPoolExecutor) -> tuple[list[Any], NDArray[np.bool_]]:
-        """(events, unproved); the event of an unproved text means nothing."""
-        prepared = self._proof.prepare(plain)
-        # Polars proves without the interpreter's lock while this thread decodes; that pauses now and then, to let it begin
-        proving = second.submit(self._proof.unproved, prepared) if len(plain) > _SMALL else None
-        events: list[Any] = []
-        failed: list[int] = []
-        decode = self._closed.decode
-        for start in range(0, len(plain), _STEP):
-            remaining = iter(plain[start : start + _STEP])
-            while True:
-                try:
-                    events.extend(map(decode, remaining))
-                    break
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    failed.append(len(events))
-                    events.append(None)
-        long = with_long_strings(plain)
-        unproved = proving.result() if proving is not None else self._proof.unproved(prepared)
-        unproved |= long
-        unproved[failed] = True
-        return events, unproved
 
-    def _by_class(self, events: Sequence[Any]) -> list["_OfOneClass"]:
-        if len(self._closed.model) == 2 and events:  # one type, closed and common
-            return [_OfOneClass(next(iter(self._closed.model.values())), slice(None), events)]
-        rows: dict[type[Any], list[int]] = {}
-        for row, kind in enumerate(map(type, events)):
-            rows.setdefault(self._closed.model[kind], []).append(row)
-        return [_OfOneClass(cls, np.array(of, dtype=np.int64), [events[row] for row in of]) for cls, of in rows.items()]
-
-    def _frame(self, groups: Sequence["_OfOneClass"], at: NDArray[np.int64]) -> pl.DataFrame:
-        dtypes = {name: COLUMNS[self._topic][name] for name in self._needed}
-        if len(groups) == 1:
-            return pl.DataFrame({name: groups[0].series(name, dtype, at) for name, dtype in dtypes.items()})
-        frame = pl.concat(
-            [pl.DataFrame({name: of.series(name, dtype, at) for name, dtype in dtypes.items()}) for of in groups]
-            or [pl.DataFrame(schema=dtypes)]
-        )
-        order = np.concatenate([of.rows for of in groups]) if groups else np.zeros(0, dtype=np.int64)
-        return frame[np.argsort(order)]
+def plain_texts(records: Sequence[Record]) -> list[bytes]:
+    """The texts to decode in columns; nothing in place of a record that only the common decoder understands."""
+    texts = [record.value for record in records]
+    if all(texts) and max(map(len, texts)) <= MAX_EVENT_BYTES and not any(map(attrgetter("headers"), records)):
+        return texts
+    return [_plain_text(record) for record in records]
 
 
-class _OfOneClass:
-    """Events of one type; a field's values are read once, for the rules and for the frame."""
-
-    def __init__(self, cls: type[Event], rows: Any, events: Sequence[Any]) -> None:
-        self.cls = cls
-        self.rows = rows
-        self.data = [event.data for event in events]
-        self._columns: dict[str, list[Any]] = {}
-
-    def column(self, name: str) -> list[Any]:
-        """A data field's values."""
-        if name not in self._columns:
-            self._columns[name] = list(map(attrgetter(name), self.data))
-        return self._columns[name]
-
-    def series(self, name: str, dtype: pl.DataType, at: NDArray[np.int64]) -> pl.Series:
-        """A column of the frame; nulls where this type has no such field."""
-        if name == AT:
-            return pl.Series(name, at[self.rows]).cast(dtype)
-        if name == TYPE:
-            return pl.repeat(str(self.cls.__struct_config__.tag), len(self.data), dtype=dtype, eager=True).alias(name)
-        if name not in data_type(self.cls).__struct_fields__:
-            return pl.repeat(None, len(self.data), dtype=dtype, eager=True).alias(name)
-        values = self.column(name)
-        if name == "level":  # the one field that may be text or a number stands as text
-            values = [value if value is None else str(value) for value in values]
-        return pl.Series(name, values, dtype=dtype, strict=True)
-
-
-class _Judge:
-    """The common decoder's and rules' word on single records: event and time, or a refusal. Rows count from 0."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.records = records
-        self.refused: dict[int, Rejection] = {}
-        self.times: dict[int, int] = {}
-
-    def judge(self, row: int) -> Any:
-        """The record's event, or None where it is refused."""
-        try:
-            received = receive(self.records[row])
-        except Refused as refused:
-            self.refused[row] = rejection_of(self.records[row], refused)
-            return None
-        self.times[row] = (received.at - _EPOCH) // _MICROSECOND
-        return received.event
-
-    def refuse_late(self, rows: Sequence[int], retention: timedelta) -> None:
-        """These are older than what is kept; unless there is a worse reason already."""
-        message = f"time: is more than {retention.days} days before the time of receipt; such days are no longer kept"
-        for row in rows:
-            self.refused.setdefault(row, Rejection(self.records[row], "late", "time", message))
-
-
-def _times(events: Sequence[Any], appended: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(event times, not shown to keep the rules of time)."""
-    at, proved = parse_times([event.time for event in events])
-    return at, ~proved | (at < _EARLIEST) | (at > appended + _AHEAD)
-
-
-def event_hashes(events: Sequence[Any]) -> NDArray[np.uint64]:
-    """64 bits of (source, id) each: XXH3 of the id, seeded with XXH3 of the source. Stored, so it must never change."""
-    digest = xxhash.xxh3_64_intdigest
-    ids = map(str.encode, map(attrgetter("id"), events))
-    sources = list(map(attrgetter("source"), events))
-    seeds = {source: digest(source.encode()) for source in set(sources)}
-    seeding: Any = repeat(next(iter(seeds.values()))) if len(seeds) == 1 else map(seeds.__getitem__, sources)
-    return np.fromiter(map(digest, ids, seeding), dtype=np.uint64, count=len(events))
-
-
-def _fast_value(record: Record) -> bytes:
-    """The text to decode in columns; nothing for a record that only the common decoder understands."""
+def _plain_text(record: Record) -> bytes:
     value: bytes | None = record.value
     if value is None or len(value) > MAX_EVENT_BYTES:
         return b""

@@ -12,7 +12,7 @@ from typing import Final
 import polars as pl
 
 from closedloop.kpi.domain.catalogue import Catalogue
-from closedloop.kpi.domain.columns import DISSATISFIED_BELOW, MINUTE, raw_columns, with_derived
+from closedloop.kpi.domain.columns import DISSATISFIED_BELOW, MINUTE, TYPE, raw_columns, with_derived
 
 MINUTES_A_DAY: Final = 24 * 60
 
@@ -53,8 +53,8 @@ class Bucketing:
 
 
 def needed_columns(catalogue: Catalogue, topic: str) -> frozenset[str]:
-    """The raw columns to read from the topic's records; `minute` is made without them."""
-    return raw_columns(topic, catalogue.columns(topic) - {MINUTE})
+    """The raw columns to read from the topic's records, at least one; `minute` is made without them."""
+    return raw_columns(topic, catalogue.columns(topic) - {MINUTE}) | {TYPE}
 
 
 def by_day(buckets: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
