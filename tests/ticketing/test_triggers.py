@@ -121,7 +121,7 @@ async def test_live_and_catching_up_state_the_same(desk: Desk, database_url: str
     end = NOON + timedelta(hours=30)
     live, position = NOON - timedelta(days=2), 0
     while live < end:
-        live += timedelta(minutes=17)
+        live += timedelta(minutes=43)
         known = position
         while known < len(events) and events[known].at < live:
             known += 1

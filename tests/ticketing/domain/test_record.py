@@ -24,8 +24,12 @@ def sparse(counts: np.ndarray, start: datetime = START) -> Sparse:
     return Sparse.of((bin_of(start) + n, int(count)) for n, count in enumerate(counts))
 
 
+FAR = bin_of(START) + 5000 * BINS_PER_DAY
+
+
 def ask(subject: Sparse, everyone: Sparse, after: datetime, until: datetime, earlier: list[Firing] | None = None) -> list[Firing]:
-    return burst_firings(subject, Record(everyone, ZONE), SETTINGS, after=after, until=until, earlier=earlier or [])
+    record = Record(everyone, ZONE, FAR)
+    return burst_firings(subject, record, SETTINGS, after=after, until=until, earlier=earlier or [])
 
 
 @st.composite
@@ -88,9 +92,9 @@ def test_a_gap_shorter_than_the_limit_is_silence() -> None:
         np.array([bin_of(START), bin_of(later)], dtype=np.int64),
         np.array([1, 1], dtype=np.int64),
     )
-    assert Record(everyone, ZONE).era(bin_of(later))[0] == bin_of(START)
+    assert Record(everyone, ZONE, FAR).era(bin_of(later))[0] == bin_of(START)
     longer = Sparse(everyone.numbers + np.array([0, 2]), everyone.counts)
-    assert Record(longer, ZONE).era(bin_of(later) + 2)[0] == bin_of(later) + 2
+    assert Record(longer, ZONE, FAR).era(bin_of(later) + 2)[0] == bin_of(later) + 2
 
 
 def test_a_new_subject_in_an_old_record_fires_at_its_first_burst() -> None:
@@ -101,3 +105,15 @@ def test_a_new_subject_in_an_old_record_fires_at_its_first_burst() -> None:
     [firing] = ask(sparse(burst), sparse(others + burst), first, START + timedelta(days=35))
     assert firing.observed >= 5
     assert firing.window_end <= first + timedelta(minutes=30)
+
+
+def test_a_complaint_that_came_while_everyones_were_read_does_no_harm() -> None:
+    """Its bin is then in the subject's bins and not among everyone's."""
+    own = np.zeros(60 * BINS_PER_DAY, dtype=np.int64)
+    own[[0, 20 * BINS_PER_DAY, 59 * BINS_PER_DAY]] = 9
+    own[5 * BINS_PER_DAY : 12 * BINS_PER_DAY] = 1
+    own[25 * BINS_PER_DAY : 40 * BINS_PER_DAY] = 1
+    later = sparse(np.ones(5, dtype=np.int64), START + timedelta(days=30))
+    for everyone in (later, Sparse.of(())):
+        found = ask(sparse(own), everyone, START, START + timedelta(days=60))
+        assert all(firing.window_end > START for firing in found)

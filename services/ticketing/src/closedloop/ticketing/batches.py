@@ -26,16 +26,34 @@ class BatchStatements:
     until: Mapping[int, datetime]
 
 
+class EveryoneLoader:
+    """All subjects' bins together, loaded once for a run over many subjects: their sum is dearer than any one of them."""
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self.zone = zone
+        self._loaded: tuple[int, int, Record] | None = None
+
+    async def load(self, connection: Connection, first: int, stop: int) -> Record:
+        """Everyone in the bins of [first, stop), or more."""
+        if self._loaded is not None and self._loaded[0] <= first and stop <= self._loaded[1]:
+            return self._loaded[2]
+        if self._loaded is not None:
+            first, stop = min(first, self._loaded[0]), max(stop, self._loaded[1])
+        together = Record(await subjects.everyone(connection, first, stop), self.zone, stop)
+        self._loaded = first, stop, together
+        return together
+
+
 async def state(
-    connection: Connection, due: Sequence[Subject], step: datetime, zone: ZoneInfo, settings: TicketingSettings
+    connection: Connection, due: Sequence[Subject], step: datetime, everyone: EveryoneLoader, settings: TicketingSettings
 ) -> BatchStatements:
     """What the batch trigger says about these subjects at all steps up to `step`; nothing is written."""
     if not due:
         return BatchStatements([], {})
-    after = {s.id: s.batch_until or bin_start(bin_of(s.first_at)) for s in due}
+    after = {s.id: _after(s) for s in due}
     until = {s.id: min(step, bin_start(record.last_step(s.last_at))) for s in due}
-    first, stop = bin_of(record.load_from(min(after.values()), zone)), bin_of(max(until.values())) + 1
-    everyone = Record(await subjects.everyone(connection, first, stop), zone)
+    first, stop = bin_of(record.load_from(min(after.values()), everyone.zone)), bin_of(max(until.values())) + 1
+    together = await everyone.load(connection, first, stop)
     bins = await subjects.bins(connection, [s.id for s in due], first, stop)
     earlier = await subjects.batch_firings(connection, [s.topic_path for s in due], bin_start(first))
 
@@ -45,7 +63,7 @@ async def state(
             for s in due
             for firing in record.burst_firings(
                 bins[s.id].customers,
-                everyone,
+                together,
                 settings.burst,
                 after=after[s.id],
                 until=until[s.id],
@@ -56,6 +74,12 @@ async def state(
     # months of many subjects may take a second: not on the event loop
     found = await asyncio.to_thread(evaluate)
     return BatchStatements([await _firing(connection, s, f, settings.evidence_complaints) for s, f in found], until)
+
+
+def _after(subject: Subject) -> datetime:
+    """Nothing is stated about later steps, and none of them up to here can fire: it may be years after the last one stated."""
+    active = bin_of(subject.first_at) if subject.active_from is None else subject.active_from
+    return max(subject.batch_until or bin_start(active), bin_start(active))
 
 
 async def _firing(connection: Connection, subject: Subject, firing: Firing, listed: int) -> TriggerFiring:

@@ -9,7 +9,6 @@ OVERDUE_MEASURES = Gauge(
 FIRINGS = Counter("ticketing_firings", "Firings of triggers", ["trigger"])
 TICKETS_OPENED = Counter("ticketing_tickets_opened", "Tickets opened", ["trigger"])
 STATEMENT_LAG = Gauge("ticketing_statement_lag_seconds", "Clock less the event time up to which statements are made")
-STATEMENTS_WAITING = Gauge("ticketing_subjects_waiting", "Subjects about which a statement could be made and is not yet")
 SUBJECTS = Gauge("ticketing_subjects", "Subjects whose complaints are counted")
 UNTRACKED = Counter("ticketing_untracked_complaints", "Complaints on subjects beyond the greatest number of subjects; not counted")
 DUPLICATES = Counter("ticketing_duplicates", "Events that had been taken before", ["content"])

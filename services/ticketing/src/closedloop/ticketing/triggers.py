@@ -38,28 +38,30 @@ class Statements:
 
     async def state_until(self, frontier: datetime) -> bool:
         """Make all statements about event time up to `frontier`. False where another process is making them."""
+        everyone = batches.EveryoneLoader(self._zone)
         stated = SUBJECTS_AT_ONCE
         while stated == SUBJECTS_AT_ONCE:
             async with self._pool.acquire() as connection, connection.transaction():
                 # held by the transaction: a frozen process loses it when the server ends its idle transaction
                 if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext(current_schema() || '.statements'))"):
                     return False
-                stated = await self._state_some(connection, frontier.astimezone(UTC))
+                stated = await self._state_some(connection, frontier.astimezone(UTC), everyone)
             if stated:
                 self._wake()
         return True
 
-    async def _state_some(self, connection: Connection, frontier: datetime) -> int:
+    async def _state_some(self, connection: Connection, frontier: datetime, everyone: batches.EveryoneLoader) -> int:
         """Statements about some of the subjects that are due; returns how many those were."""
         settings = self._settings
         step, minute = bin_start(bin_of(frontier)), frontier.replace(second=0, microsecond=0)
         due = await subjects.due(connection, step, minute, settings.settle_s, settings.settle_at_most_s, SUBJECTS_AT_ONCE)
         if not due:
             return 0
-        batch = await batches.state(connection, [s for s in due if s.due_for_batch], step, self._zone, settings)
+        batch = await batches.state(connection, [s for s in due if s.due_for_batch], step, everyone, settings)
         hot = await hot_subjects.state(connection, [s for s in due if s.due_for_hot], minute, settings)
-        # together, so that the first in event time opens the ticket, also where days are caught up at once
-        await filing.file(connection, [*batch.firings, *hot.firings])
         last_hot = hot.fired_at()
+        # Subjects before tickets, as the consumer locks them. All firings together, so that the first in event time opens the
+        # ticket, also where days are caught up at once.
         await subjects.stated(connection, [(s.id, batch.until.get(s.id), hot.until.get(s.id), last_hot.get(s.id)) for s in due])
+        await filing.file(connection, [*batch.firings, *hot.firings])
         return len(due)

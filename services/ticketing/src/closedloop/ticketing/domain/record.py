@@ -18,6 +18,7 @@ Ints = NDArray[np.int64]
 UNRECORDED = timedelta(days=7)
 """Where nobody complained about anything for so long, nothing was recorded (an imported year, then years of nothing): what
 comes after is judged by its own history, not by zeros."""
+_NONE: Ints = np.empty(0, dtype=np.int64)
 _UNRECORDED_BINS = UNRECORDED // timedelta(days=1) * BINS_PER_DAY
 
 
@@ -43,27 +44,24 @@ class Sparse:
 
 
 class Record:
-    """All subjects' complaints together, cut into eras in which complaints were recorded without a long gap."""
+    """All subjects' complaints together up to bin `stop`, cut into eras in which complaints were recorded without a long gap."""
 
-    def __init__(self, everyone: Sparse, zone: ZoneInfo) -> None:
+    def __init__(self, everyone: Sparse, zone: ZoneInfo, stop: int) -> None:
         self.zone = zone
         self._everyone = everyone
         cuts = np.flatnonzero(np.diff(everyone.numbers) > _UNRECORDED_BINS) + 1
-        self._starts = everyone.numbers[np.concatenate(([0], cuts))] if len(everyone.numbers) else everyone.numbers
-        self._ends = np.concatenate((everyone.numbers[cuts - 1], everyone.numbers[-1:])) if len(everyone.numbers) else self._starts
+        self._starts = everyone.numbers[np.concatenate((np.zeros(1, dtype=np.int64), cuts))] if len(everyone.numbers) else _NONE
+        self._stop = stop
         self._eras: dict[int, Everyone] = {}
 
     def era(self, number: int) -> tuple[int, Everyone]:
-        """The era that holds bin `number`: its first bin, and everyone's complaints in it."""
+        """The era of bin `number`: its first bin, and everyone's complaints in it. A bin before everything that was loaded (a
+        complaint that came while everyone's were being read) begins an era of its own."""
         at = int(np.searchsorted(self._starts, number, side="right")) - 1
-        if at < 0:
-            raise ValueError(f"bin {number} lies before everything recorded: load everyone's bins from history_start() on")
-        start = int(self._starts[at])
-        if at not in self._eras:
-            # to the end of the second day after it: a step's baseline ends a day before the step's own day
-            stop = int(self._ends[at]) + 3 * BINS_PER_DAY
-            self._eras[at] = Everyone(self._everyone.dense(start, stop), self.zone, bin_start(start))
-        return start, self._eras[at]
+        start = int(self._starts[at]) if at >= 0 else number
+        if start not in self._eras:
+            self._eras[start] = Everyone(self._everyone.dense(start, self._stop), self.zone, bin_start(start))
+        return start, self._eras[start]
 
 
 def last_step(last_complaint: datetime) -> int:

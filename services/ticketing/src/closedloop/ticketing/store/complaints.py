@@ -55,32 +55,40 @@ async def count(connection: Connection, complaints: Sequence[Complaint], max_sub
         [c.complaint_id for _, c in tracked],
         [c.region for _, c in tracked],
     )
-    touched = sorted({(subject, c.customer_id) for subject, c in tracked})
-    # Whether a complaint counts depends on the customer's complaint right before it alone (domain/distinct.py). New ones are
-    # taken to count; then the touched customers' complaints are looked at again, and the bins take the differences.
+    spans: dict[tuple[int, str], tuple[datetime, datetime]] = {}
+    for subject, c in tracked:
+        first, last = spans.get((subject, c.customer_id), (c.at, c.at))
+        spans[subject, c.customer_id] = min(first, c.at), max(last, c.at)
+    # Whether a complaint counts depends on the customer's complaint right before it alone (domain/distinct.py), if that is
+    # less than 24 h away. New ones are taken to count; then the customer's complaints from the first new one to 24 h after the
+    # last new one are looked at again, and the bins take the differences.
     await connection.execute(
-        """WITH seen AS (
-               SELECT c.id, c.subject_id, c.at, c.counts AS counted,
+        """WITH near AS (
+               SELECT c.id, c.subject_id, c.at, c.counts AS counted, t.first_at,
                       coalesce(c.at - lag(c.at) OVER customers >= interval '24 hours', true) AS counts
-               FROM unnest($1::int[], $2::text[]) AS t (subject_id, customer_id)
-               JOIN complaint AS c USING (subject_id, customer_id)
+               FROM unnest($1::int[], $2::text[], $3::timestamptz[], $4::timestamptz[])
+                    AS t (subject_id, customer_id, first_at, last_at)
+               JOIN complaint AS c ON c.subject_id = t.subject_id AND c.customer_id = t.customer_id
+                AND c.at BETWEEN t.first_at - interval '24 hours' AND t.last_at + interval '24 hours'
                WINDOW customers AS (PARTITION BY c.subject_id, c.customer_id ORDER BY c.at, c.source, c.event_id)
            ), changed AS (
-               UPDATE complaint AS c SET counts = seen.counts FROM seen
-               WHERE c.id = seen.id AND seen.counts <> seen.counted
+               UPDATE complaint AS c SET counts = near.counts FROM near
+               WHERE c.id = near.id AND near.counts <> near.counted AND near.at >= near.first_at
                RETURNING c.subject_id, c.at, CASE WHEN c.counts THEN 1 ELSE -1 END AS customers
            ), differences AS (
                SELECT subject_id, at, 0 AS complaints, customers FROM changed
                UNION ALL
-               SELECT subject_id, at, 1, 1 FROM unnest($3::int[], $4::timestamptz[]) AS n (subject_id, at)
+               SELECT subject_id, at, 1, 1 FROM unnest($5::int[], $6::timestamptz[]) AS n (subject_id, at)
            )
            INSERT INTO bin AS b (subject_id, bin, complaints, customers)
-           SELECT subject_id, floor(extract(epoch FROM at) / $5)::int, sum(complaints), sum(customers)
+           SELECT subject_id, floor(extract(epoch FROM at) / $7)::int, sum(complaints), sum(customers)
            FROM differences GROUP BY 1, 2 ORDER BY 1, 2
            ON CONFLICT (subject_id, bin) DO UPDATE
            SET complaints = b.complaints + excluded.complaints, customers = b.customers + excluded.customers""",
-        [subject for subject, _ in touched],
-        [customer for _, customer in touched],
+        [subject for subject, _ in spans],
+        [customer for _, customer in spans],
+        [first for first, _ in spans.values()],
+        [last for _, last in spans.values()],
         [subject for subject, _ in tracked],
         [c.at for _, c in tracked],
         BIN_SECONDS,
@@ -190,8 +198,7 @@ async def per_day(connection: Connection, topic_path: str, spans: Sequence[tuple
 
 
 async def forget(connection: Connection, received_before: datetime, at_most: int) -> int:
-    """Drop complaints received before, and bins that long before them; returns how many complaints. Bins are kept as long as
-    any complaint of their subject is later than them by less than the baseline."""
+    """Drop complaints received before, at most so many rows; returns how many."""
     status = await connection.execute(
         """DELETE FROM complaint WHERE id = ANY (ARRAY(SELECT id FROM complaint WHERE received_at < $1 LIMIT $2))""",
         received_before,

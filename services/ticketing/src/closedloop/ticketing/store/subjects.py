@@ -23,6 +23,8 @@ class Subject:
     batch_until: datetime | None
     hot_until: datetime | None
     hot_fired_at: datetime | None
+    active_from: int | None
+    """The first bin whose complaints may make a step fire about which nothing is stated."""
     due_for_batch: bool
     due_for_hot: bool
 
@@ -33,7 +35,9 @@ async def due(
     """Subjects about which something may be stated: whose complaints may make ten-minute steps up to `step` fire (until 24 h
     after the last of them), or came in minutes up to `minute`. Not those to which old complaints are just being added."""
     rows = await connection.fetch(
-        """SELECT s.id, kind, topic_path, first_at, last_at, batch_until, hot_until, hot_fired_at, due_for_batch, due_for_hot
+        """SELECT s.id, kind, topic_path, first_at, last_at, batch_until, hot_until, hot_fired_at, due_for_batch, due_for_hot,
+                  (SELECT min(bin) FROM bin AS b WHERE b.subject_id = s.id
+                      AND (batch_until IS NULL OR bin >= extract(epoch FROM batch_until)::bigint / 600 - 144)) AS active_from
            FROM subject AS s, LATERAL (SELECT
                kind = 'complaint' AND coalesce(batch_until, first_at)
                    < least($1, to_timestamp(floor(extract(epoch FROM last_at) / 600) * 600 + 86400)) AS due_for_batch,
@@ -120,6 +124,10 @@ async def batch_firings(connection: Connection, topic_paths: Sequence[str], sinc
 
 async def stated(connection: Connection, reached: Sequence[tuple[int, datetime | None, datetime | None, datetime | None]]) -> None:
     """Note per subject up to where batch and hot are stated, and the hot trigger's last firing. None: as it was."""
+    # in the order in which the consumer locks them
+    await connection.execute(
+        "SELECT FROM subject WHERE id = ANY ($1) ORDER BY kind, topic_path FOR NO KEY UPDATE", [row[0] for row in reached]
+    )
     await connection.execute(
         """UPDATE subject AS s
            SET batch_until = coalesce(n.batch_until, s.batch_until), hot_until = coalesce(n.hot_until, s.hot_until),
@@ -138,11 +146,10 @@ async def number(connection: Connection) -> int:
 
 
 async def forget(connection: Connection, before_bin: int) -> None:
-    """Drop bins that are older and of which all is stated, then subjects of which nothing is left."""
+    """Drop bins that are older and whose complaints are forgotten, then subjects of which nothing is left."""
     await connection.execute(
         """DELETE FROM bin AS b USING subject AS s
            WHERE b.subject_id = s.id AND b.bin < $1
-             AND b.bin < extract(epoch FROM least(s.batch_until, s.hot_until)) / 600 - 36 * 144
              AND NOT EXISTS (SELECT FROM complaint AS c WHERE c.subject_id = s.id AND c.at < to_timestamp(($1 + 1) * 600.0))""",
         before_bin,
     )

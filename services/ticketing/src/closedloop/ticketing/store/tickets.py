@@ -178,7 +178,8 @@ async def overdue_measures(connection: Connection, today: str) -> int:
     """Measures in stage improve that were due before `today` (an ISO date)."""
     count: int = await connection.fetchval(
         """SELECT count(*) FROM ticket, jsonb_array_elements(improvement -> 'measures') AS measure
-           WHERE stage = 'improve' AND jsonb_typeof(improvement -> 'measures') = 'array' AND measure ->> 'due' < $1""",
+           WHERE stage = 'improve' AND jsonb_typeof(improvement -> 'measures') = 'array' AND measure ->> 'due' < $1
+             AND measure ->> 'done' IS NULL""",
         today,
     )
     return count
