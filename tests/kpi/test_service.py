@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -184,3 +185,45 @@ async def test_a_crash_between_commit_and_kafka_loses_and_doubles_nothing(
     connection = await asyncpg.connect(kpi_url)
     assert await connection.fetchval("SELECT sum(rows) FROM segment WHERE kind = 'seen'") >= 500
     await connection.close()
+
+
+async def test_a_breach_is_published_and_a_new_process_does_not_say_it_again(
+    tmp_path: Path, kafka_bootstrap: str, kpi_url: str, unique_name: str, topics: None
+) -> None:
+    now = datetime.now(UTC)
+
+    def order(number: int, status: str, at: datetime) -> tuple[str, bytes]:
+        key = f"{unique_name}-{number}"
+        data = {"customer_id": key, "region": unique_name, "order_id": key, "order_type": "plan_change", "status": status}
+        event = envelope(data, "order.status_changed.v1", id=f"{key}-{status}-{at.isoformat()}", time=at.isoformat())
+        return key, encoded(event)
+
+    failed = [order(n, "failed", now - timedelta(minutes=4)) for n in range(60)]
+    later = [order(n, "submitted", now) for n in range(60)]  # event time goes on in the same partitions
+    for _ in range(2):
+        async with running(tmp_path, kafka_bootstrap, kpi_url) as service:
+            await send(kafka_bootstrap, "orders", [*failed, *later])
+            await service.until_sample("order_failure_rate", 60, region=unique_name)
+            deadline = time.monotonic() + COUNTED_S
+            while not (said := await statements(kafka_bootstrap, unique_name)):
+                assert time.monotonic() < deadline, "nothing was said"
+                await asyncio.sleep(0.5)
+    [breach] = said
+    assert breach["type"] == "indicator.breached.v1"
+    assert (breach["data"]["value"], breach["data"]["sample"]) == (100.0, 60)
+    assert breach["data"]["dimensions"] == {"region": unique_name}
+
+
+async def statements(bootstrap: str, region: str) -> list[Any]:
+    """What was published about the failure rate of a region, each event once."""
+    consumer = AIOKafkaConsumer("indicators", bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets(consumer.assignment())
+        found: dict[str, Any] = {}
+        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                found |= {event["id"]: event for event in map(json.loads, (record.value for record in records))}
+        return [e for e in found.values() if e["data"]["region"] == region and e["data"]["indicator_id"] == "order_failure_rate"]
+    finally:
+        await consumer.stop()
