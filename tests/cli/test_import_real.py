@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -118,16 +119,18 @@ def test_an_import_that_was_killed_goes_on_where_it_was(
     progress = tmp_path / "export.csv.closedloop-progress"
     environment = {**os.environ, "CLOSEDLOOP_TOKEN": stack.token("producer")}
     killed_at = []
-    for _ in range(2):
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for number, stderr in ((signal.SIGKILL, ""), (signal.SIGINT, "the same command goes on from there")):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         begun = rows_done(progress)
         deadline = time.monotonic() + 60
         while rows_done(progress) < begun + 500:
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.002)
-        process.kill()
-        process.wait()
+        process.send_signal(number)
+        said = process.communicate(timeout=30)[1]
+        assert stderr in said
+        assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
         killed_at.append(rows_done(progress))
     assert killed_at[0] < killed_at[1] < count, "it must have been killed on the way, twice, and gone on"
 

@@ -1,9 +1,10 @@
 """The `closedloop` command: its parts, and how a failure is told."""
 
 import logging
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,6 +15,8 @@ from closedloop.cli.imports.command import import_command
 from closedloop.cli.offsets.commands import app as offsets
 from closedloop.cli.problems import CommandFailed
 from closedloop.cli.topics import topics_command
+
+EXIT_DEFECT: Final = 70
 
 app = typer.Typer(
     name="closedloop",
@@ -59,3 +62,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if os.environ.get("CLOSEDLOOP_DEBUG"):
+            raise
+        print(
+            f"A defect of closedloop: {type(error).__name__}. With CLOSEDLOOP_DEBUG=1 it says where; please report that.",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_DEFECT)

@@ -76,6 +76,9 @@ def import_command(
     Rows keep their identity (the mapping's source and id columns): importing a file again, or an overlapping one, changes
     nothing. After an interruption (Ctrl-C, a crash) the same command goes on where it was. Exit code 1 where rows were rejected.
     """
+    token = (token or "").strip()
+    if not token.isascii() or not token.isprintable():
+        raise CommandFailed("The token has characters that no token has; check --token or CLOSEDLOOP_TOKEN.")
     mapped = load_mapping(mapping)
     mapped = _with_options(mapped, encoding, delimiter, sheet)
     address = url or f"http://127.0.0.1:{os.environ.get('INGEST_PORT', '8101')}"
@@ -91,7 +94,7 @@ def import_command(
         if dry_run:
             ok = _check(export, mapped, rejects, batch)
         else:
-            target = IngestClient(address, token or "", mapped.kind, patience_s=patience, waiting=_say_waiting)
+            target = IngestClient(address, token, mapped.kind, patience_s=patience, waiting=_say_waiting)
             checkpoint = Checkpoint.open(file, mapped, address, restart=restart)
             with closing(target):
                 ok = _send(export, mapped, target, checkpoint, refused, batch)

@@ -19,6 +19,8 @@ def open_export(path: Path, spec: FileSpec, columns: Sequence[str]) -> Export:
         raise CommandFailed(f"There is no file {path}.") from None
     except OSError as error:
         raise CommandFailed(f"{path} cannot be read: {error.strerror}.") from None
+    if not path.is_file():
+        raise CommandFailed(f"{path} is not a file that can be read twice; save the export to a file first.")
     if not head:
         raise CommandFailed(f"{path} is empty.")
     if head.startswith(b"\xd0\xcf\x11\xe0"):
