@@ -12,9 +12,13 @@ from closedloop.common.consumer.loop import ConsumerLoop
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.sink import KafkaSink
 from closedloop.common.kafka.source import KafkaSource
+from closedloop.common.outbox.relay import Relay
+from closedloop.common.outbox.store import OUTBOX_DDL
 from closedloop.common.postgres.pool import create_pool
+from closedloop.common.service import STOP_JOBS_S, jobs_running
 from closedloop.local.kafka import KafkaServer
 from closedloop.local.ports import free_port
+from closedloop.local.postgres import PostgresServer
 from common.consumer_bench import SERVICE, Bench, Counting, made, read_all, until
 
 STOP_S = 9.0
@@ -111,3 +115,31 @@ async def test_a_missing_dead_letter_topic_is_named_and_waited_for(
             await bench.make_dead_letter_topic()
             await read_all(bench, 2)
         assert len(await bench.dead_letters()) == 1
+
+
+async def test_a_frozen_postgresql_does_not_hold_up_the_stop(kafka_bootstrap: str, server_folder: Path, unique_name: str) -> None:
+    server = PostgresServer(server_folder / "postgres", free_port(), password="frozen")
+    await asyncio.to_thread(server.start)
+    try:
+        async with made(kafka_bootstrap, server.admin_url, unique_name) as bench:
+            await bench.pool.execute(OUTBOX_DDL)
+            await bench.send("1")
+            source = KafkaSource(bench.kafka, f"group-{unique_name}", [unique_name], session_timeout_ms=6000)
+            loop = ConsumerLoop(source, bench.pool, DeadLetters(bench.kafka, bench.sink, SERVICE), Counting(unique_name))
+            async with jobs_running(consumer=loop, relay=Relay(bench.pool, bench.sink)):
+                await read_all(bench, 1)
+                server.pause()
+                await bench.send("2")
+                await asyncio.sleep(2)
+                began = time.monotonic()
+            took = time.monotonic() - began
+            # as at the end of a process: no connections, and what is left is cancelled
+            bench.pool.terminate()
+            left = [task for task in asyncio.all_tasks() if task.get_name() in ("consumer", "relay")]
+            if left:
+                await asyncio.wait(left, timeout=STOP_S)
+            assert all(task.done() for task in left)
+            assert took < STOP_JOBS_S + 4
+    finally:
+        server.resume()
+        server.kill()

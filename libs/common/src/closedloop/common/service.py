@@ -20,7 +20,8 @@ from closedloop.common.telemetry import metrics
 from closedloop.common.telemetry.logging import configure_logging
 
 log = structlog.get_logger()
-STOP_JOB_S: Final = 12.0
+STOP_JOBS_S: Final = 12.0
+STOP_LATE_JOB_S: Final = 1.0
 LAG_PROBE_S: Final = 0.5
 EXIT_FAILED: Final = 70
 EXIT_REFUSED: Final = 78
@@ -65,13 +66,18 @@ async def jobs_running(**jobs: Job) -> AsyncIterator[None]:
     finally:
         stopping = True
         probe.cancel()
+        deadline = time.monotonic() + STOP_JOBS_S
         for name, job in jobs.items():
             job.stop()
-            done, _ = await asyncio.wait([tasks[name]], timeout=STOP_JOB_S)
-            if not done:
+            _, running = await asyncio.wait([tasks[name]], timeout=max(STOP_LATE_JOB_S, deadline - time.monotonic()))
+            if running:
                 log.error("job did not stop in time", job=name)
                 tasks[name].cancel()
-        await asyncio.gather(probe, *tasks.values(), return_exceptions=True)
+        # a cancelled job may hang all the same: in asyncpg, while PostgreSQL is frozen
+        done, _ = await asyncio.wait([probe, *tasks.values()], timeout=STOP_LATE_JOB_S)
+        for task in done:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("job failed while it stopped", job=task.get_name(), exc_info=error)
 
 
 class Every:
