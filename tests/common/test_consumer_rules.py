@@ -134,6 +134,8 @@ def test_the_three_kinds_of_failure_are_a_closed_list() -> None:
         asyncpg.CannotConnectNowError(""),
         asyncpg.ConnectionDoesNotExistError(""),
         asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress"),
+        asyncpg.InvalidCachedStatementError(""),
     ]
     reject = [asyncpg.UniqueViolationError(""), asyncpg.NumericValueOutOfRangeError(""), asyncpg.CharacterNotInRepertoireError("")]
     bug = [KeyError("x"), asyncpg.UndefinedColumnError(""), asyncpg.InsufficientPrivilegeError(""), ValueError()]

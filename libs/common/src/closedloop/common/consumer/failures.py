@@ -63,6 +63,9 @@ class PositionRefused(Exception):
 
 def classify(error: BaseException) -> Kind:
     """Which kind of failure an exception from applying a batch is."""
+    if isinstance(error, asyncpg.InvalidCachedStatementError | asyncpg.InternalClientError):
+        # a migration went by; or asyncpg's "cannot switch to state …", which is how a killed server looks at times
+        return Kind.WAIT
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         if state.startswith(WAIT_CLASSES):

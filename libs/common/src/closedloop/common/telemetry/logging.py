@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-_PHONE: Final = re.compile(r"(?<![\w.-])\+?\d{1,3}[ -]?\(?\d{2,4}\)?(?:[ -]?\d{3,4}){2,3}(?![\w.-])|\+\d{7,15}")
+_PHONE: Final = re.compile(r"(?<![\w-])(?<!\d\.)\+?\d{1,3}[ -]?\(?\d{2,4}\)?(?:[ -]?\d{3,4}){2,3}(?![\w-]|\.\d)|\+\d{7,15}")
 _NUMBERS_THAT_ARE_NOT_PHONES: Final = frozenset({"timestamp", "offset", "pid", "port"})
 
 
@@ -17,10 +17,17 @@ def mask_phones(text: str) -> str:
 
 
 def _redact(_: Any, __: str, event: Any) -> Any:
-    return {
-        key: mask_phones(value) if isinstance(value, str) and key not in _NUMBERS_THAT_ARE_NOT_PHONES else value
-        for key, value in event.items()
-    }
+    return {key: value if key in _NUMBERS_THAT_ARE_NOT_PHONES else _masked(key, value) for key, value in event.items()}
+
+
+def _masked(key: Any, value: Any) -> Any:
+    if isinstance(value, str):
+        return mask_phones(value)
+    if isinstance(value, dict):
+        return {k: _masked(k, v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(key, item) for item in value]
+    return "***" if "phone" in str(key) and value is not None else value
 
 
 def configure_logging(service: str, level: str = "INFO") -> None:
