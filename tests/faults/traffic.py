@@ -41,13 +41,13 @@ class Sent:
         return self.copies + sum(map(len, self.poison.values()))
 
 
-def events(seed: int, started: datetime) -> Iterator[Event]:
-    """An endless stream of well-formed events: spread over the two hours before `started`, out of order, 2 % a day late."""
+def events(seed: int) -> Iterator[Event]:
+    """An endless stream of well-formed events: spread over the last two hours, out of order, 2 % a day late."""
     rng = random.Random(seed)
     number = 0
     while True:
         number += 1
-        at = started - timedelta(seconds=rng.uniform(60, 7200), days=1 if rng.random() < 0.02 else 0)
+        at = datetime.now(UTC) - timedelta(seconds=rng.uniform(10, 7200), days=1 if rng.random() < 0.02 else 0)
         customer = f"C{rng.randrange(CUSTOMERS):06d}"
         data: Event = {
             "customer_id": customer,
@@ -90,6 +90,28 @@ def events(seed: int, started: datetime) -> Iterator[Event]:
         }
 
 
+def incident(number: int) -> list[Event]:
+    """A region of its own where every order fails, ten minutes ago: kpi has a breach to tell."""
+    at = (datetime.now(UTC) - timedelta(minutes=10)).isoformat(timespec="milliseconds")
+    return [
+        {
+            "specversion": "1.0",
+            "id": f"incident-{number}-{order}",
+            "source": "/systems/a",
+            "type": "order.status_changed.v1",
+            "time": at,
+            "data": {
+                "customer_id": f"C{order:06d}",
+                "region": f"X{number}",
+                "order_id": f"x-{number}-{order}",
+                "order_type": "new_install",
+                "status": "failed",
+            },
+        }
+        for order in range(60)
+    ]
+
+
 def topic_of(event: Event) -> str:
     """The topic of an event's type."""
     return TOPIC_OF[str(event["type"]).partition(".")[0]]
@@ -114,7 +136,8 @@ def poison_of(event: Event, kind: int) -> bytes | None:
     if kind == 6:
         return json.dumps({**event, "time": "2099-01-01T00:00:00Z"}).encode()
     if kind == 7:
-        return raw.replace(open_data, open_data + b'"scale_max": 1e999, "severity": 1e999, "duration_s": 1e999, ')
+        rating = {"customer_id": "c", "region": "NJ", "kind": "survey", "score": "infinite"}
+        return json.dumps({**event, "type": "evaluation.submitted.v1", "data": rating}).replace('"infinite"', "1e999").encode()
     if kind == 8:
         return raw.replace(open_data, open_data + b'"deep": ' + b"[" * 1100 + b"]" * 1100 + b", ")
     if kind == 9:
@@ -133,7 +156,7 @@ class Traffic(threading.Thread):
         self.sent = Sent()
         self.error: BaseException | None = None
         self._rng = random.Random(seed + 1)
-        self._events = events(seed, datetime.now(UTC))
+        self._events = events(seed)
         self._port, self._token = ingest_port, token
         self._per_second = per_second
         self._stop_sending = threading.Event()
@@ -171,6 +194,8 @@ class Traffic(threading.Thread):
         while not self._stop_sending.is_set():
             began = time.monotonic()
             batch = [next(self._events) for _ in range(self._per_second // 4)]
+            if kind % 40 == 0:
+                batch += incident(kind // 40)
             for event in batch:
                 self.sent.good[event["source"], event["id"]] = event
             history += batch
