@@ -160,3 +160,30 @@ async def test_one_relay_at_a_time_and_a_holder_that_ends_gives_way(pool: Pool, 
             await emptied(pool)
     await sink.stop()
     assert await said(kafka, unique_name) == [f"{unique_name}/1"]
+
+
+async def test_a_message_too_large_for_an_event_is_never_put(pool: Pool) -> None:
+    large = queued("c" * 300_000, 1)
+    async with pool.acquire() as connection:
+        with pytest.raises(ValueError, match=r"RecoveryQueued .* is .* bytes; the limit is"):
+            await put(connection, [queued("a", 1), large])
+    assert await pool.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def test_a_message_that_kafka_refuses_is_named_and_what_stood_before_it_leaves(
+    pool: Pool, kafka: KafkaSettings, unique_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with pool.acquire() as connection:
+        await put(connection, [queued(unique_name, 1), queued(unique_name, 2)])
+    await pool.execute("UPDATE outbox SET payload = decode(repeat('00', 3000000), 'hex') WHERE id LIKE '%/2'")
+    sink = KafkaSink(kafka, "test")
+    async with running(Relay(pool, sink)):
+        said = ""
+        for _ in range(200):
+            await asyncio.sleep(0.05)
+            said += capsys.readouterr().out
+            if f"oldest={unique_name}/2" in said:
+                break
+    await sink.stop()
+    assert f"oldest={unique_name}/2" in said and "3000" in said
+    assert [row["id"] for row in await pool.fetch("SELECT id FROM outbox")] == [f"{unique_name}/2"]

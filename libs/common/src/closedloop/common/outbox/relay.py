@@ -5,6 +5,7 @@ import contextlib
 from typing import Final
 
 import structlog
+from aiokafka.errors import KafkaError
 
 from closedloop.common.consumer.crashpoints import crashpoint
 from closedloop.common.consumer.failures import Kind, classify
@@ -32,6 +33,8 @@ class Relay:
         self._sink = sink
         self._wake = asyncio.Event()
         self._stopping = False
+        self._round_size = ROUND
+        self._oldest: str | None = None
 
     def wake(self) -> None:
         """Something was committed: do not wait for the next poll."""
@@ -48,16 +51,20 @@ class Relay:
         while not self._stopping:
             try:
                 published = await self._round()
+                alone, self._round_size = self._round_size < ROUND, ROUND
                 attempt = 0
             except Exception as error:
                 if classify(error) is Kind.BUG:
                     raise
                 attempt += 1
                 metrics.OUTBOX_FAILURES.inc()
-                log.warning("relay waits", error=type(error).__name__, attempt=attempt)
+                said = str(error) if isinstance(error, KafkaError) else None
+                log.warning("relay waits", error=type(error).__name__, said=said, attempt=attempt, oldest=self._oldest)
+                # next the oldest alone, so that a message that Kafka refuses is the one named here
+                self._round_size = 1
                 await self._sleep(min(BACKOFF_MAX_S, 0.1 * 2 ** min(attempt, 10)))
                 continue
-            if published < ROUND:
+            if published < ROUND and not alone:
                 await self._sleep(IDLE_S)
 
     async def _sleep(self, seconds: float) -> None:
@@ -69,8 +76,12 @@ class Relay:
     async def _round(self) -> int:
         async with self._pool.acquire() as connection, connection.transaction():
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext(current_schema() || '.outbox'))"):
+                # another process relays, and tells these
+                metrics.OUTBOX_PENDING.set(0)
+                metrics.OUTBOX_AGE.set(0)
                 return 0
-            rows = await connection.fetch("SELECT * FROM outbox ORDER BY seq LIMIT $1", ROUND)
+            rows = await connection.fetch("SELECT * FROM outbox ORDER BY seq LIMIT $1", self._round_size)
+            self._oldest = rows[0]["id"] if rows else None
             metrics.OUTBOX_PENDING.set(len(rows))
             if not rows:
                 metrics.OUTBOX_AGE.set(0)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from closedloop.common.events.model import AnyEvent, OwnEvent
+from closedloop.common.events.rules import MAX_EVENT_BYTES
 from closedloop.common.events.topics import TOPIC_OF_TYPE
 from closedloop.common.postgres.pool import Connection
 from closedloop.common.telemetry import trace
@@ -55,16 +56,23 @@ def own_event(
 
 
 async def put(connection: Connection, outgoing: Sequence[Outgoing]) -> None:
-    """Write the messages in the open transaction. Each aggregate's row must be locked by it: that keeps the order per key."""
+    """Write the messages in the open transaction. Each aggregate's row must be locked by it: that keeps the order per key.
+
+    Raises ValueError for one that is too large for an event: it would block all behind it.
+    """
     if not outgoing:
         return
+    payloads = [_without_nulls(o.event) for o in outgoing]
+    for o, payload in zip(outgoing, payloads, strict=True):
+        if len(payload) > MAX_EVENT_BYTES:
+            raise ValueError(f"{type(o.event).__name__} {o.event.id} is {len(payload)} bytes; the limit is {MAX_EVENT_BYTES}")
     await connection.execute(
         """INSERT INTO outbox (id, topic, key, payload)
            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) ON CONFLICT (id) DO NOTHING""",
         [o.event.id for o in outgoing],
         [TOPIC_OF_TYPE[type(o.event)].name for o in outgoing],
         [o.key for o in outgoing],
-        [_without_nulls(o.event) for o in outgoing],
+        payloads,
     )
 
 

@@ -18,7 +18,7 @@ FENCE_LOST = Counter("consumer_fence_lost", "Batches dropped because another mem
 RESTORED = Counter("consumer_positions_restored", "How often positions were read from PostgreSQL")
 DEAD_LETTERS = Counter("dead_letters", "Records written to a dead-letter topic", ["topic", "stage"])
 
-OUTBOX_PENDING = Gauge("outbox_pending", "Messages that stand in the outbox")
+OUTBOX_PENDING = Gauge("outbox_pending", "Messages that stand in the outbox, at most one round of 500")
 OUTBOX_AGE = Gauge("outbox_oldest_seconds", "Age of the oldest message in the outbox")
 OUTBOX_PUBLISHED = Counter("outbox_published", "Messages that Kafka acknowledged", ["topic"])
 OUTBOX_FAILURES = Counter("outbox_failures", "Rounds of the relay that failed")
