@@ -46,9 +46,10 @@ class Ticketing:
         return asyncio.run(run())
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[KafkaSource]:
-        """A member of the service's consumer group."""
-        source = KafkaSource(self.kafka, "closedloop-ticketing", [COMPLAINTS.name, INDICATORS.name], session_timeout_ms=6000)
+    async def running(self, member: str | None = None) -> AsyncIterator[KafkaSource]:
+        """A member of the service's consumer group; with a fixed id, such as a pod's, if given."""
+        topics = [COMPLAINTS.name, INDICATORS.name]
+        source = KafkaSource(self.kafka, "closedloop-ticketing", topics, member=member, session_timeout_ms=3000)
         await source.start()
         try:
             async with asyncio.timeout(30):
@@ -149,12 +150,24 @@ def test_skipping_says_what_is_lost_and_asks(ticketing: Ticketing, monkeypatch: 
 def test_a_running_service_is_not_reset(ticketing: Ticketing) -> None:
     async def while_running() -> Ran:
         async with ticketing.running():
-            return await asyncio.to_thread(ticketing.cli, "offsets", "reset", "ticketing", "--to", "latest", "--yes")
+            return await asyncio.to_thread(ticketing.cli, "offsets", "reset", "ticketing", "--to", "latest", "--yes", "--wait", 0)
 
     ran = asyncio.run(while_running())
     assert ran.code == 1
     assert ran.err.startswith("ticketing runs (1 in its consumer group): stop it first.")
     assert ticketing.execute("SELECT * FROM consumer_offset") == []
+
+
+def test_a_service_that_was_just_stopped_is_waited_for_until_kafka_forgets_its_member(ticketing: Ticketing) -> None:
+    async def stop() -> None:
+        async with ticketing.running(member="pod-1"):
+            pass
+
+    asyncio.run(stop())
+    ran = ticketing.cli("offsets", "reset", "ticketing", "--to", "earliest", "--yes")
+    assert "one that was stopped counts for up to 45 s: waiting" in ran.err
+    assert ran.code == 0
+    assert len(ticketing.execute("SELECT * FROM consumer_offset")) == len(HELD)
 
 
 @pytest.mark.parametrize(

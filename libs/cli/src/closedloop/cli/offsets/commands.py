@@ -1,6 +1,8 @@
 """`closedloop offsets show|reset`."""
 
+import asyncio
 import os
+import time
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -14,7 +16,7 @@ from closedloop.cli.connections import connected, on_kafka
 from closedloop.cli.offsets.positions import Fit, Move, fit, lag, target
 from closedloop.cli.offsets.survey import SERVICES, Survey, database_url, database_variable, survey, topics_of
 from closedloop.cli.problems import CommandFailed
-from closedloop.cli.screen import out
+from closedloop.cli.screen import err, out
 from closedloop.common.kafka.client import KafkaSettings
 
 app = typer.Typer(no_args_is_help=True, help="The services' positions in Kafka, as PostgreSQL keeps them.")
@@ -59,6 +61,7 @@ def reset(
         list[str] | None, typer.Option(help="Only this topic; may be given again. Otherwise all that it reads.")
     ] = None,
     partition: Annotated[int | None, typer.Option(min=0, help="Only this partition.")] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for Kafka to forget a service that was just stopped.")] = 60,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Set where a stopped service goes on reading.
@@ -72,8 +75,7 @@ def reset(
             raise CommandFailed(f"{service} does not read '{name}'; it reads {', '.join(known)}.")
     if to.isdigit() and (partition is None or len(topic or ()) != 1):
         raise CommandFailed("An offset belongs to one partition: name it with --topic and --partition.")
-    found = on_kafka(lambda kafka: survey(kafka, service))
-    _refuse_running(found)
+    found = on_kafka(lambda kafka: _once_stopped(kafka, service, wait))
     moves = _moves(found, topic or known, partition, to)
     for move in moves:
         _print_move(move)
@@ -81,7 +83,7 @@ def reset(
         typer.confirm(f"Set {len(moves)} positions of {service}?", abort=True, err=True)
 
     async def write(kafka: KafkaSettings) -> None:
-        _refuse_running(await survey(kafka, service))
+        await _once_stopped(kafka, service, 0)
         async with connected(database_url(service), database_variable(service)) as connection:
             await _write(connection, moves)
 
@@ -89,12 +91,21 @@ def reset(
     out.print(f"Set {len(moves)} positions; start {service} now.")
 
 
-def _refuse_running(found: Survey) -> None:
-    if found.members:
-        raise CommandFailed(
-            f"{found.service} runs ({found.members} in its consumer group): stop it first. "
-            "One that was killed counts for up to 45 s."
-        )
+async def _once_stopped(kafka: KafkaSettings, service: str, wait_s: float) -> Survey:
+    """The survey, once the consumer group is empty. A member with a fixed id stays in it until its session ends (45 s)."""
+    deadline = time.monotonic() + wait_s
+    said = False
+    while (found := await survey(kafka, service)).members:
+        if time.monotonic() >= deadline:
+            raise CommandFailed(
+                f"{service} runs ({found.members} in its consumer group): stop it first. "
+                "One that was just stopped may count for 45 s more (see --wait)."
+            )
+        if not said:
+            err.print(f"{found.members} in the consumer group of {service}; one that was stopped counts for up to 45 s: waiting.")
+            said = True
+        await asyncio.sleep(1)
+    return found
 
 
 def _moves(found: Survey, topics: Sequence[str], partition: int | None, to: str) -> list[Move]:
