@@ -194,7 +194,9 @@ async def count_events(kafka: KafkaSettings, url: str, count: int) -> dict[str, 
     counting = Counting(catalogue, settings.seen_cache_mb * MEGABYTE, settings.dissatisfied_below)
     processor = Timed(count, KpiProcessor(catalogue, counting, settings.retention))
     source = KafkaSource(kafka, f"bench-{os.getpid()}", processor.topics)
-    loop = ConsumerLoop(source, pool, DeadLetters(kafka, sink, "kpi"), processor, max_batch=settings.batch_records)
+    loop = ConsumerLoop(
+        source, pool, DeadLetters(kafka, sink, "kpi"), processor, max_batch=settings.batch_records, linger_s=settings.batch_linger_s
+    )
     compaction = Every(2.0, Compaction(pool, settings.retention).compact)
     async with jobs_running(consumer=loop, compaction=compaction):
         await processor.done.wait()

@@ -44,6 +44,7 @@ async def consuming(
     build: Build,
     *,
     max_batch: int = 5_000,
+    linger_s: float = 0.0,
     pool_size: int = 10,
 ) -> AsyncIterator[Parts]:
     """Run the consumer loop, the relay and the service's own jobs (from `build`) while the app serves.
@@ -63,7 +64,7 @@ async def consuming(
         member=settings.group_member,
         session_timeout_ms=settings.session_timeout_ms,
     )
-    loop = ConsumerLoop(source, pool, DeadLetters(kafka, sink, service), processor, max_batch=max_batch)
+    loop = ConsumerLoop(source, pool, DeadLetters(kafka, sink, service), processor, max_batch=max_batch, linger_s=linger_s)
 
     async def consumer_ready() -> str | None:
         return loop.not_ready()

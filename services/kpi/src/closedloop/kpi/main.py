@@ -61,8 +61,16 @@ def build(
         # what was made up to here stays: the collector need not look at it with each batch
         gc.collect()
         gc.freeze()
-        max_batch = settings.batch_records
-        async with consuming(app, SERVICE, settings, kafka, wire, max_batch=max_batch, pool_size=settings.pool_size):
+        async with consuming(
+            app,
+            SERVICE,
+            settings,
+            kafka,
+            wire,
+            max_batch=settings.batch_records,
+            linger_s=settings.batch_linger_s,
+            pool_size=settings.pool_size,
+        ):
             yield
 
     app = create_app(

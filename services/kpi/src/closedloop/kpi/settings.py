@@ -26,6 +26,9 @@ class KpiSettings(ServerSettings):
     seen_cache_mb: int = Field(256, ge=1, description="memory for hashes of counted events; more is read again from PostgreSQL")
     bucket_cache_mb: int = Field(256, ge=1, description="memory for buckets that were read")
     batch_records: int = Field(50_000, ge=1, le=500_000, description="at most so many records in one transaction")
+    batch_linger_s: float = Field(
+        0.5, ge=0, le=10, description="a transaction has its price: at most one in this time, unless full"
+    )
     gauge_window: str = Field("1h", pattern="^(5m|1h|24h|7d|30d|month)$", description="window of the Prometheus gauges")
     max_region_labels: int = Field(40, ge=0, le=500, description="regions named in metrics; the rest only stands in the whole")
     pool_size: int = Field(10, ge=4, le=100, description="connections to PostgreSQL")

@@ -86,6 +86,7 @@ class ConsumerLoop(Generic[T]):
         processor: Processor[T],
         *,
         max_batch: int = 20_000,
+        linger_s: float = 0.0,
         brake: Brake | None = None,
     ) -> None:
         self._source = source
@@ -93,6 +94,8 @@ class ConsumerLoop(Generic[T]):
         self._dead_letters = dead_letters
         self._processor = processor
         self._max_batch = max_batch
+        self._linger_s = linger_s
+        self._linger_until = 0.0
         self.brake = brake or Brake()
         self.braked: str | None = None
         self._resume = asyncio.Event()
@@ -202,7 +205,9 @@ class ConsumerLoop(Generic[T]):
         log.info("positions restored", positions={f"{tp.topic}/{tp.partition}": o for tp, o in self._positions.items()})
 
     async def _gather(self) -> Batch | None:
-        """What has come; while the previous batch is still being committed, also what comes meanwhile."""
+        """What has come; while the previous batch is still being committed, or was gathered less than `linger_s` ago, also what
+        comes meanwhile: where each batch has its price, few are made."""
+        clock = asyncio.get_running_loop().time
         gathered: dict[TopicPartition, list[Record]] = {}
         room = self._max_batch
         timeout = POLL_MS
@@ -214,9 +219,12 @@ class ConsumerLoop(Generic[T]):
             for tp, records in polled.items():
                 gathered.setdefault(tp, []).extend(records)
                 room -= len(records)
-            if not gathered or self._pending is None or self._pending.done():
+            is_busy = self._pending is not None and not self._pending.done()
+            is_early = clock() < self._linger_until and not self._stopping.is_set()
+            if not gathered or not (is_busy or is_early):
                 break
             timeout = GATHER_MS
+        self._linger_until = clock() + self._linger_s
         slices = [Slice(tp, self._positions[tp], records) for tp, records in gathered.items() if tp in self._positions]
         if any(part.records[0].offset < part.start for part in slices):
             raise FenceLost
