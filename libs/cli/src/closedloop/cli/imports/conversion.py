@@ -20,9 +20,10 @@ MAX_ID_CHARS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What a row says: the event's id and the object that ingest takes."""
+    """What a row says: the event's id and time, and the object that ingest takes."""
 
     id: str
+    at: datetime
     json: bytes
 
 
@@ -68,7 +69,8 @@ class Converter:
         cells = row.cells
         type_ = self._type_of(cells)
         id_ = self._id_of(cells, type_)
-        time = self._time_of(cells).isoformat()
+        at = self._time_of(cells)
+        time = at.isoformat()
         data = dict(self._constants)
         for field, place, convert in self._fields:
             value = self._value(field, convert, cells[place])
@@ -79,7 +81,9 @@ class Converter:
             check(decode_structured(msgspec.json.encode(envelope)), self._clock())
         except Refused as refused:
             raise self._named(refused) from None
-        return Converted(id_, msgspec.json.encode({"id": id_, "source": self._source, "type": type_, "occurred_at": time, **data}))
+        return Converted(
+            id_, at, msgspec.json.encode({"id": id_, "source": self._source, "type": type_, "occurred_at": time, **data})
+        )
 
     def _type_of(self, cells: Sequence[Cell]) -> str:
         if self._type is None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Protocol
 
 from closedloop.cli.imports.checkpoint import State
@@ -65,6 +66,8 @@ class Importing:
     moved: Callable[[], None] = lambda: None
     repeated: RepeatedIds = field(default_factory=RepeatedIds)
     first: Converted | None = None
+    oldest: datetime | None = None
+    newest: datetime | None = None
     examples: list[tuple[int, str]] = field(default_factory=list)
     _rows: list[Row] = field(default_factory=list)
     _converted: list[Converted] = field(default_factory=list)
@@ -95,8 +98,9 @@ class Importing:
         self._converted.append(converted)
         self._bytes += len(converted.json)
         self.repeated.note(row.number, converted.id)
-        if self.first is None:
-            self.first = converted
+        self.first = self.first or converted
+        self.oldest = min(self.oldest or converted.at, converted.at)
+        self.newest = max(self.newest or converted.at, converted.at)
 
     def _flush(self, last_row: int) -> None:
         rejections = self.target.send([converted.json for converted in self._converted]) if self._converted else []

@@ -1,5 +1,6 @@
 """What an import says at its end."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,8 @@ from closedloop.cli.imports.importing import Importing
 from closedloop.cli.screen import out
 
 REASONS_SHOWN: Final = 15
+KPI_KEEPS: Final = timedelta(days=400)
+"""kpi's default; what an installation has set is not known here."""
 
 
 def report(run: Importing, rejects: Path | None, taken: str) -> None:
@@ -22,7 +25,15 @@ def report(run: Importing, rejects: Path | None, taken: str) -> None:
     table.add_row("rows", f"{state.accepted + state.rejected:,}")
     table.add_row(taken, f"{state.accepted:,}")
     table.add_row("rejected", f"{state.rejected:,}")
+    if run.oldest and run.newest:
+        table.add_row("event times from", f"{run.oldest:%Y-%m-%d %H:%M%z}")
+        table.add_row("to", f"{run.newest:%Y-%m-%d %H:%M%z}")
     out.print(table)
+    if run.oldest and datetime.now(UTC) - run.oldest > KPI_KEEPS:
+        out.print(
+            f"Some are older than {KPI_KEEPS.days} days, which is what kpi keeps unless KPI_RETENTION_DAYS says more: it refuses "
+            "older ones, and pauses where that are a hundred in a row."
+        )
     if run.repeated.count and run.repeated.first:
         row, id_ = run.repeated.first
         out.print(
