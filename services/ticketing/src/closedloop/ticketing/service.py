@@ -89,7 +89,7 @@ class Tickets:
             return 201, await self._json(connection, change.ticket, principal)
 
         async with self._pool.acquire() as connection, connection.transaction():
-            answer = await once(connection, key, principal.client, _asked("open", None, body), act)
+            answer = await once(connection, key, principal.subject, _asked("open", None, body), act)
         self._wake()
         return answer
 
@@ -192,7 +192,7 @@ class Tickets:
             return 200, await self._json(connection, change.ticket, principal)
 
         async with self._pool.acquire() as connection, connection.transaction():
-            answer = await once(connection, key, principal.client, _asked(name, id, body), act)
+            answer = await once(connection, key, principal.subject, _asked(name, id, body), act)
         self._wake()
         return answer
 

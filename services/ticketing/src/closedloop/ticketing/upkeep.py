@@ -14,6 +14,8 @@ from closedloop.ticketing.store import complaints, inbox, subjects, tickets
 FIGURES_EVERY_S: Final = 15.0
 FORGET_EVERY_S: Final = 600.0
 ROWS_AT_ONCE: Final = 10_000
+KEYS_KEPT: Final = timedelta(days=7)
+"""A client that repeats a request does so within minutes."""
 
 
 class Upkeep:
@@ -37,7 +39,9 @@ class Upkeep:
     async def forget(self) -> None:
         """Drop what was received longer ago than the retention, some rows a transaction."""
         async with self._pool.acquire() as connection:
-            before = await tickets.now(connection) - self._retention
+            clock = await tickets.now(connection)
+            await inbox.forget_keys(connection, clock - KEYS_KEPT)
+            before = clock - self._retention
             for forget in (inbox.forget, complaints.forget):
                 while await forget(connection, before, ROWS_AT_ONCE) == ROWS_AT_ONCE:
                     pass

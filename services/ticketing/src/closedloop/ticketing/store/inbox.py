@@ -72,3 +72,8 @@ async def forget(connection: Connection, received_before: datetime, at_most: int
         at_most,
     )
     return int(status.split()[-1])
+
+
+async def forget_keys(connection: Connection, made_before: datetime) -> None:
+    """Drop the Idempotency-Keys of requests that nobody repeats any more."""
+    await connection.execute("DELETE FROM idempotency_key WHERE created_at < $1", made_before)
