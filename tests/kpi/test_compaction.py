@@ -76,3 +76,14 @@ async def test_days_beyond_the_retention_are_dropped_once_nothing_of_them_can_co
     await Compaction(engine.pool, RETENTION).forget()
     assert await engine.pool.fetch("SELECT day FROM segment WHERE topic = 'orders'") == [(today - 435,)]
     assert await engine.total("dissatisfied_share") == {(): (7, 7, 7)}
+
+
+async def test_what_was_kept_of_merged_segments_is_forgotten(engine: Engine) -> None:
+    compaction = Compaction(engine.pool, RETENTION)
+    for _ in range(3):
+        await fill(engine, 30)
+        await engine.total("dissatisfied_share")
+        await compaction.compact()
+    await engine.total("dissatisfied_share")
+    assert len(engine.reader._kept) == await segments(engine.pool, "bucket")
+    assert engine.reader._nbytes > 0

@@ -5,6 +5,7 @@ Each merge is a transaction of its own that replaces rows by their sum, so a rea
 
 import asyncio
 from datetime import timedelta
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -18,9 +19,9 @@ from closedloop.kpi.domain.seen import Place, merged
 
 FANOUT: Final = 8
 """So many segments of one level become one of the next: a hash or bucket is written about log8(segments) times."""
-MOST_AT_ONCE: Final = 64
-LARGEST_ROWS: Final = 4_000_000
-"""Segments beyond this are left as they are: merging them would take more memory than it saves reading."""
+MOST_AT_ONCE: Final = 16
+LARGEST_ROWS: Final[dict[store.Kind, int]] = {"bucket": 60_000, "seen": 2_000_000}
+"""Larger segments stay as they are, so that a merge takes little memory: a million buckets, or 32 million hashes, at most."""
 MARGIN: Final = timedelta(milliseconds=EVALUATIONS.retention_ms) + timedelta(days=1)
 """A day goes only when nothing of it can be replayed any more: its hashes must outlive the topic's records."""
 
@@ -40,9 +41,9 @@ class Compaction:
         """Merge until no place has enough segments of one level."""
         while True:
             async with self._pool.acquire() as connection:
-                groups = await store.read_crowded(connection, FANOUT, LARGEST_ROWS)
+                crowded = [await store.read_crowded(connection, kind, FANOUT, most) for kind, most in LARGEST_ROWS.items()]
             merged_any = False
-            for group in groups:
+            for group in chain.from_iterable(crowded):
                 merged_any |= await self._merge(group)
             if not merged_any:
                 return
@@ -58,7 +59,7 @@ class Compaction:
     async def _merge(self, group: store.Group) -> bool:
         """False where another process is at it."""
         async with self._pool.acquire() as connection, connection.transaction():
-            crowd = await store.lock_crowd(connection, group, LARGEST_ROWS, MOST_AT_ONCE)
+            crowd = await store.lock_crowd(connection, group, LARGEST_ROWS[group.kind], MOST_AT_ONCE)
             if len(crowd) < FANOUT:
                 return False
             result = await asyncio.to_thread(_merged, group, crowd)

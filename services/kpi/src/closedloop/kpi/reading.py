@@ -36,6 +36,7 @@ class BucketReader:
         self._measures = {topic: [measure.name for measure in catalogue.measures(topic)] for topic in catalogue.topics}
         self._max_bytes = max_bytes
         self._kept: OrderedDict[tuple[int, Shape], pl.DataFrame] = OrderedDict()
+        self._ids: dict[tuple[str, int], set[int]] = {}  # topic and day → the segments of which something is kept
         self._nbytes = 0
 
     async def contents(self, topic: str) -> Mapping[int, str]:
@@ -82,6 +83,7 @@ class BucketReader:
     async def _segments(self, topic: str, shape: Shape, first_day: int, last_day: int) -> list[pl.DataFrame]:
         async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
             ids = await store.read_bucket_ids(connection, topic, first_day, last_day)
+            self._drop_merged(topic, ids, first_day, last_day)
             found = {id_: self._kept[id_, shape] for id_ in ids if (id_, shape) in self._kept}
             missing = await store.read_data(connection, [id_ for id_ in ids if id_ not in found])
         for id_ in found:
@@ -89,6 +91,8 @@ class BucketReader:
         if missing:
             made = await asyncio.to_thread(self._shaped, topic, shape, missing)
             found |= made
+            for id_ in made:
+                self._ids.setdefault((topic, ids[id_]), set()).add(id_)
             self._keep(shape, made)
         return list(found.values())
 
@@ -105,6 +109,15 @@ class BucketReader:
     def _nothing(self, topic: str, dimensions: Sequence[str]) -> pl.DataFrame:
         schema: dict[str, type[pl.DataType]] = {MINUTE: pl.Int32, **dict.fromkeys(dimensions, pl.String)}
         return pl.DataFrame(schema=schema | dict.fromkeys(self._measures[topic], pl.Float64))
+
+    def _drop_merged(self, topic: str, ids: Mapping[int, int], first_day: int, last_day: int) -> None:
+        """Forget segments that compaction has replaced."""
+        gone = {id_ for day in range(first_day, last_day + 1) for id_ in self._ids.get((topic, day), ()) if id_ not in ids}
+        if gone:
+            for key in [key for key in self._kept if key[0] in gone]:
+                self._nbytes -= _nbytes(self._kept.pop(key))
+            for day in range(first_day, last_day + 1):
+                self._ids.get((topic, day), set()).difference_update(gone)
 
     def _keep(self, shape: Shape, made: Mapping[int, pl.DataFrame]) -> None:
         for id_, frame in made.items():
@@ -125,4 +138,5 @@ def quantities(sums: pl.DataFrame, indicator: Indicator, keys: Sequence[str]) ->
 
 
 def _nbytes(frame: pl.DataFrame) -> int:
-    return int(frame.estimated_size()) + 1000
+    # a column has its own price, which dominates in small frames
+    return int(frame.estimated_size()) + 400 * frame.width

@@ -74,12 +74,12 @@ async def read_days(connection: Connection, topic: str) -> dict[int, int]:
     return {row["day"]: row["events"] for row in rows}
 
 
-async def read_bucket_ids(connection: Connection, topic: str, first_day: int, last_day: int) -> list[int]:
-    """The bucket segments of these days."""
+async def read_bucket_ids(connection: Connection, topic: str, first_day: int, last_day: int) -> dict[int, int]:
+    """The bucket segments of these days: id → day."""
     rows = await connection.fetch(
-        "SELECT id FROM segment WHERE kind = 'bucket' AND topic = $1 AND day BETWEEN $2 AND $3", topic, first_day, last_day
+        "SELECT id, day FROM segment WHERE kind = 'bucket' AND topic = $1 AND day BETWEEN $2 AND $3", topic, first_day, last_day
     )
-    return [row["id"] for row in rows]
+    return {row["id"]: row["day"] for row in rows}
 
 
 async def read_data(connection: Connection, ids: Sequence[int]) -> dict[int, bytes]:
@@ -110,12 +110,13 @@ class Stored:
     data: bytes
 
 
-async def read_crowded(connection: Connection, least: int, largest_rows: int) -> list[Group]:
-    """Places and levels with at least so many segments, lowest level first."""
+async def read_crowded(connection: Connection, kind: Kind, least: int, largest_rows: int) -> list[Group]:
+    """Places and levels with at least so many segments that are not too large already, lowest level first."""
     rows = await connection.fetch(
-        """SELECT kind, topic, day, partition, level FROM segment
-           GROUP BY kind, topic, day, partition, level HAVING count(*) FILTER (WHERE rows < $2) >= $1
+        """SELECT kind, topic, day, partition, level FROM segment WHERE kind = $1 AND rows < $3
+           GROUP BY kind, topic, day, partition, level HAVING count(*) >= $2
            ORDER BY level LIMIT 200""",
+        kind,
         least,
         largest_rows,
     )
@@ -123,7 +124,7 @@ async def read_crowded(connection: Connection, least: int, largest_rows: int) ->
 
 
 async def lock_crowd(connection: Connection, group: Group, largest_rows: int, most: int) -> list[Stored]:
-    """The oldest segments of the group, locked; none where another process works on it."""
+    """The oldest segments of the group that may be merged, locked; none where another process works on it."""
     mine = await connection.fetchval(
         "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", f"segment {group.kind} {group.topic} {group.day}"
     )
