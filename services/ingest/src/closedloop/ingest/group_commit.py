@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, ProducerClosed
+from aiokafka.errors import KafkaError, ProducerClosed, UnknownTopicOrPartitionError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 
@@ -159,8 +159,7 @@ class GroupCommit:
             sending, self._gathering = self._gathering, _Round()
             started = time.perf_counter()
             try:
-                async with asyncio.timeout(self._ack_timeout_s):
-                    await self._send(producer, sending)
+                await self._send(producer, sending)
             except (KafkaError, TimeoutError, OSError) as error:
                 _fail(sending)
                 # what gathered meanwhile waits for the same broken producer: its clients may as well try again now
@@ -180,20 +179,27 @@ class GroupCommit:
                 metrics.ACCEPTED.labels(topic).inc(len(records))
 
     async def _send(self, producer: AIOKafkaProducer, sending: _Round) -> None:
+        deadline = time.monotonic() + self._ack_timeout_s
         acknowledgements: list[asyncio.Future[Any]] = []
-        try:
+        async with asyncio.timeout(self._ack_timeout_s):
             for topic, records in sending.records.items():
                 # the n-th batch of every partition goes before the next one of any: a partition takes one at a time
                 for batches in zip_longest(*self._batches(topic, records)):
                     for partition, batch in enumerate(batches):
                         if batch is not None:
-                            acknowledgements.append(await producer.send_batch(batch, topic, partition=partition))
-            await asyncio.gather(*acknowledgements)
-            for topic in self._topics:
-                self._partitions[topic] = len(await producer.partitions_for(topic))
-        finally:
-            for acknowledgement in acknowledgements:
-                acknowledgement.add_done_callback(_seen)
+                            acknowledgement = await producer.send_batch(batch, topic, partition=partition)
+                            acknowledgement.add_done_callback(_seen)
+                            acknowledgements.append(acknowledgement)
+        # not gather: what is still to come must not be cancelled, or nobody would see its error
+        done, missing = await asyncio.wait(
+            acknowledgements, timeout=deadline - time.monotonic(), return_when=asyncio.FIRST_EXCEPTION
+        )
+        for acknowledgement in done:
+            acknowledgement.result()
+        if missing:
+            raise TimeoutError
+        for topic in self._topics:
+            self._partitions[topic] = len(await producer.partitions_for(topic))
 
     async def _connect(self) -> AIOKafkaProducer | None:
         attempt = 0
@@ -205,14 +211,15 @@ class GroupCommit:
                 enable_idempotence=True,
                 request_timeout_ms=int(self._ack_timeout_s * 1000),
             )
+            asked_for: str | None = None
             try:
                 async with asyncio.timeout(self._ack_timeout_s):
                     await producer.start()
-                    for topic in self._topics:
-                        self._partitions[topic] = len(await producer.partitions_for(topic))
+                    for asked_for in self._topics:
+                        self._partitions[asked_for] = len(await producer.partitions_for(asked_for))
             except (KafkaError, TimeoutError, OSError) as error:
-                self._why_not = f"Kafka cannot be used ({type(error).__name__})"
-                log.warning("waiting for Kafka", error=type(error).__name__, topics=self._topics)
+                self._why_not = _why_not(error, asked_for)
+                log.warning("waiting for Kafka", reason=self._why_not, topics=self._topics)
                 self._discard(producer, failed=True)
             else:
                 return producer
@@ -267,6 +274,13 @@ class _Batch(BatchBuilder):
         self._relative_offset = taken
         self.close()
         return taken
+
+
+def _why_not(error: Exception, topic: str | None) -> str:
+    # aiokafka asks for a missing topic again and again, until the time is up
+    if topic is not None and isinstance(error, UnknownTopicOrPartitionError | TimeoutError):
+        return f"the topic {topic} is missing, it seems; `closedloop topics --create` creates it"
+    return f"Kafka cannot be used ({type(error).__name__})"
 
 
 async def _dispose(producer: AIOKafkaProducer, failed: bool) -> None:
