@@ -13,8 +13,11 @@ import polars as pl
 
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.columns import DISSATISFIED_BELOW, MINUTE, TYPE, raw_columns, with_derived
+from closedloop.kpi.domain.measures import Measure
 
 MINUTES_A_DAY: Final = 24 * 60
+SAMPLE: Final = 2000
+"""Rows by which the number of different buckets is estimated; smaller frames are grouped anyway."""
 
 
 @dataclass(frozen=True)
@@ -24,32 +27,44 @@ class Bucketing:
     topic: str
     dimensions: tuple[str, ...]
     derived: frozenset[str]
-    sums: tuple[pl.Expr, ...]
+    measures: tuple[Measure, ...]
     dissatisfied_below: float
 
     @classmethod
     def of(cls, catalogue: Catalogue, topic: str, dissatisfied_below: float = DISSATISFIED_BELOW) -> "Bucketing":
         """As the catalogue's indicators need it."""
-        measures = catalogue.measures(topic)
         return cls(
             topic,
             catalogue.dimensions(topic),
             catalogue.columns(topic) - {MINUTE},
-            tuple(measure.expression.sum().alias(measure.name) for measure in measures),
+            catalogue.measures(topic),
             dissatisfied_below,
         )
 
     def fold(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Events (raw columns and `minute`) → buckets, in order of minutes. Those where nothing counts are left out."""
-        buckets = (
-            with_derived(frame, self.topic, self.derived, self.dissatisfied_below)
-            .lazy()
-            .group_by(MINUTE, *self.dimensions)
-            .agg(*self.sums)
-            .filter(pl.any_horizontal(pl.col(expr.meta.output_name()) != 0 for expr in self.sums))
-            .sort(MINUTE)
-        )
-        return buckets.collect()
+        """Events (raw columns and `minute`) → buckets, in order of minutes. Those where nothing counts are left out.
+
+        Where hardly two events share a bucket, each is one: buckets of a segment add up in any case, and grouping is dear.
+        """
+        events = with_derived(frame, self.topic, self.derived, self.dissatisfied_below)
+        keys = (MINUTE, *self.dimensions)
+        values = [measure.expression.alias(measure.name) for measure in self.measures]
+        if _mostly_apart(frame, keys):
+            buckets = events.lazy().select(*keys, *values)
+        else:
+            buckets = events.lazy().group_by(keys).agg(pl.Expr.sum(value) for value in values)
+        counts = pl.any_horizontal(pl.col(measure.name) != 0 for measure in self.measures)
+        return buckets.filter(counts).sort(MINUTE).collect()
+
+
+def _mostly_apart(frame: pl.DataFrame, keys: Sequence[str]) -> bool:
+    """Whether the frame has, by an estimate, fewer rows than half of the different keys that there are to fall on.
+
+    Of s rows drawn from k equally frequent keys about s² / 2k fall on one that was drawn before.
+    """
+    sample = frame.select(keys).gather_every(max(1, len(frame) // SAMPLE))
+    repeated = len(sample) - sample.n_unique()
+    return len(sample) >= SAMPLE and len(frame) * 4 * repeated < len(sample) ** 2
 
 
 def needed_columns(catalogue: Catalogue, topic: str) -> frozenset[str]:
