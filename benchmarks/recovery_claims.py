@@ -116,7 +116,8 @@ def _round(
     cpu = (_cpu_seconds(pid) - before) / rest["claims"] * 1e6
     print(
         f"round {n + 1}: plain SQL {peer:,.0f}/s, REST {rest['claims'] / rest['seconds']:,.0f}/s, "
-        f"p50 {rest['p50_ms']:.1f} ms, p99 {rest['p99_ms']:.1f} ms with {AGENTS} connections, {cpu:.0f} µs of the service's CPU each"
+        f"p50 {rest['p50_ms']:.1f} ms, p99 {rest['p99_ms']:.1f} ms with {AGENTS} connections, "
+        f"{cpu:.0f} µs of the service's CPU each"
     )
     return peer, rest
 
