@@ -9,6 +9,9 @@ from typing import Any
 from aiokafka.structs import ConsumerRecord
 
 from closedloop.common.kafka.partitioner import partition_of
+from closedloop.kpi.catalogue_files import load_catalogue
+from closedloop.kpi.consumer import KpiProcessor
+from closedloop.kpi.counting import Counting
 from closedloop.kpi.domain.catalogue import Catalogue
 from kpi.counting import Engine
 from kpi.records import APPENDED, batch, encoded, envelope, rating, record
@@ -145,3 +148,12 @@ async def test_a_shuffled_day_with_duplicates_and_late_events_equals_a_plain_rec
         sums[1] += 1
         sums[2] += 1
     assert await engine.total(COUNT, ("region", "channel")) == {group: tuple(sums) for group, sums in expected.items()}
+
+
+def test_an_import_of_old_events_does_not_look_like_a_bad_deployment() -> None:
+    """What is late is rejected by `apply`: only what `decode` refuses counts for the brake."""
+    processor = KpiProcessor(load_catalogue(), Counting(load_catalogue(), 1 << 20, 0.5), timedelta(days=400))
+    old = [event(n, APPENDED - timedelta(days=4000)) for n in range(200)]
+    decoded = processor.decode(batch(records([*old, b"poison"])))
+    assert [rejection.record.offset for rejection in decoded.rejections] == [200]
+    assert len(decoded.payload.late) == 200

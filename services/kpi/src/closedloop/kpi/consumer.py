@@ -19,6 +19,7 @@ class Payload:
     """A decoded batch, and what counting it came to, once that was tried."""
 
     columns: Sequence[TopicColumns]
+    late: Sequence[Rejection] = ()
     counted: Counted | None = None
 
 
@@ -40,13 +41,16 @@ class KpiProcessor:
 
     def decode(self, batch: Batch) -> Decoded[Payload]:
         """Records → columns, rejections, watermarks."""
-        columns, rejections, watermarks = self._decoder.decode(batch)
-        return Decoded(Payload(columns), rejections, watermarks)
+        columns, refused, watermarks = self._decoder.decode(batch)
+        # an import of old events is no bad deployment: what is late is told by `apply`, where it does not pull the brake
+        late = [rejection for rejection in refused if rejection.stage == "late"]
+        rejections = [rejection for rejection in refused if rejection.stage != "late"] if late else refused
+        return Decoded(Payload(columns, late), rejections, watermarks)
 
     async def apply(self, connection: Connection, payload: Payload) -> Sequence[Rejection]:
-        """Count, in the loop's transaction."""
+        """Count, in the loop's transaction; tell what is too late to be counted."""
         payload.counted = await self._counting.count(connection, payload.columns)
-        return ()
+        return payload.late
 
     def committed(self, payload: Payload) -> None:
         """What was counted holds now."""
