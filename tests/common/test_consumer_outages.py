@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import KafkaError
 
 from closedloop.common.consumer.dead_letters import DeadLetters
 from closedloop.common.consumer.loop import ConsumerLoop
+from closedloop.common.kafka import sink
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.sink import KafkaSink
 from closedloop.common.kafka.source import KafkaSource
@@ -85,11 +87,21 @@ def _rebalancing(loop: ConsumerLoop[object]) -> bool:
     return bool(loop._source._consumer._subscription.reassignment_in_progress)
 
 
+async def test_a_producer_that_was_given_up_does_not_try_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sink, "PUBLISH_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(sink, "STOP_TIMEOUT_S", 1.0)
+    await bench.send("1")
+    bench.server.kill()  # type: ignore[attr-defined]
+    with pytest.raises((KafkaError, TimeoutError)):
+        await bench.send("2")
+    assert [t for t in asyncio.all_tasks() if "Sender" in getattr(t.get_coro(), "__qualname__", "")] == []
+
+
 async def test_stops_in_time_where_kafka_was_never_there(database_url: str) -> None:
     pool = await create_pool(database_url, SERVICE)
     kafka = KafkaSettings(bootstrap=f"127.0.0.1:{free_port()}")
-    sink = KafkaSink(kafka, "bench")
-    loop = ConsumerLoop(KafkaSource(kafka, "group", ["topic"]), pool, DeadLetters(kafka, sink, SERVICE), Counting("topic"))
+    letters = DeadLetters(kafka, KafkaSink(kafka, "bench"), SERVICE)
+    loop = ConsumerLoop(KafkaSource(kafka, "group", ["topic"]), pool, letters, Counting("topic"))
     task = asyncio.create_task(loop.run())
     await asyncio.sleep(1)
     assert not task.done()

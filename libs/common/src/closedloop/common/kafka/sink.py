@@ -108,4 +108,11 @@ async def _stop(producer: AIOKafkaProducer) -> None:
     await asyncio.wait([stopping], timeout=STOP_TIMEOUT_S)
     if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
         stopping.cancel()
+        # an idempotent producer tries for ever to send what it holds, ten times a second. The first cancel makes it wait for its
+        # request in flight, the second ends that
+        sending = None if producer._sender is None else producer._sender.sender_task
+        for _ in range(2):
+            if sending is not None:
+                sending.cancel()
+                await asyncio.sleep(0)
         await producer.client.close()
