@@ -1,5 +1,7 @@
 """From dissatisfied signals to the queue: who stands in it, once, and until when he must be called."""
 
+import asyncio
+import time
 from datetime import timedelta
 
 from closedloop.recovery import metrics
@@ -92,10 +94,42 @@ async def test_a_customer_who_is_dissatisfied_again_after_the_end_is_called_agai
     assert second["recovery_id"] != first["recovery_id"]
 
 
+async def test_members_that_take_the_same_customers_at_once_open_one_recovery_for_each(desk: Desk) -> None:
+    customers = [f"C{n}" for n in range(300)]
+    batches = [
+        [rating(c) for c in customers],
+        [closed_complaint(c) for c in reversed(customers)],
+        [rating(c) for c in customers[::3]],
+    ]
+    await asyncio.gather(*(desk.with_rules().take(*batch) for batch in batches))
+    recoveries = await desk.rows("recovery")
+    assert sorted(r["customer_id"] for r in recoveries) == sorted(customers)
+    assert await desk.pool.fetchval("SELECT count(*) FROM recovery_signal") == 700
+    assert len(await desk.said()) == 300
+
+
+async def test_signals_are_taken_while_agents_work(desk: Desk) -> None:
+    await desk.take(*(rating(f"C{n}") for n in range(40)))
+
+    async def agent(name: str) -> None:
+        while claim := await desk.claim(name):
+            await desk.call(name, claim, "resolved")
+
+    more = [[rating(f"C{n}", START - MINUTE) for n in range(40)] for _ in range(10)]
+    await asyncio.gather(*(agent(f"agent {n}") for n in range(10)), *(desk.with_rules().take(*batch) for batch in more))
+    open_ones = await desk.pool.fetch("SELECT customer_id, count(*) AS n FROM recovery WHERE status <> 'closed' GROUP BY 1")
+    assert all(row["n"] == 1 for row in open_ones)
+    assert await desk.pool.fetchval("SELECT count(*) FROM recovery_signal") == 440
+    said = [e["id"] for e in await desk.said()]
+    assert len(said) == len(set(said))
+    of_customer = {}
+    for e in await desk.said():
+        of_customer.setdefault((e["data"]["customer_id"], e["data"]["recovery_id"]), []).append(int(e["sequence"]))
+    assert all(versions == sorted(versions) for versions in of_customer.values())
+
+
 async def test_fifty_thousand_signals_are_taken_in_seconds(desk: Desk) -> None:
     events = [rating(f"C{n % 40_000}", START - (n % 300) * timedelta(seconds=1)) for n in range(50_000)]
-    import time
-
     started = time.monotonic()
     for at in range(0, len(events), 5_000):
         await desk.take(*events[at : at + 5_000])
