@@ -46,7 +46,8 @@ def main() -> None:
         times = sorted(uvloop.run(_measure(port, url, token, chosen.rate, chosen.seconds)))
     p50, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
     print(
-        f"{chosen.rate:,} dissatisfied ratings/s for {chosen.seconds} s, {len(times)} watched: p50 {p50:.3f} s, p99 {p99:.3f} s (bar 1.000)"
+        f"{chosen.rate:,} dissatisfied ratings/s for {chosen.seconds} s, {len(times)} watched, from POST to claimable: "
+        f"p50 {p50:.3f} s, p99 {p99:.3f} s (bar 1.000), longest {times[-1]:.3f} s"
     )
 
 
