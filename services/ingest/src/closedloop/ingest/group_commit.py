@@ -22,7 +22,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.ingest import metrics
 from closedloop.ingest.domain.acceptance import Records
-from closedloop.ingest.partitions import partitions_of
+from closedloop.ingest.partitions import places_by_partition
 
 log = structlog.get_logger()
 BATCH_BYTES: Final = 900_000
@@ -231,20 +231,18 @@ class GroupCommit:
 
     def _batches(self, topic: str, records: Records) -> list[list[BatchBuilder]]:
         """For each partition its batches, closed, in the order of the records."""
-        count = self._partitions[topic]
-        places: list[list[int]] = [[] for _ in range(count)]
-        for place, partition in enumerate(partitions_of(records.keys, count)):
-            places[partition].append(place)
+        size = sum(map(len, records.values))
+        metrics.RECORD_BYTES.inc(size)
+        mean = size / len(records)
         made: list[list[BatchBuilder]] = []
-        for of_partition in places:
-            size = sum([len(records.values[place]) for place in of_partition])
+        for of_partition in places_by_partition(records.keys, self._partitions[topic]):
             batches: list[BatchBuilder] = []
+            codec = self._codec if mean * len(of_partition) > SMALL_BYTES else CODECS["none"]
             done = 0
             while done < len(of_partition):
-                batch = _Batch(BATCH_BYTES, self._codec if size > SMALL_BYTES else CODECS["none"])
+                batch = _Batch(BATCH_BYTES, codec)
                 done += batch.fill(records, of_partition, done)
                 batches.append(batch)
-            metrics.RECORD_BYTES.inc(size)
             made.append(batches)
         return made
 

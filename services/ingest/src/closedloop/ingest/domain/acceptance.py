@@ -68,29 +68,20 @@ def read_structured(items: Sequence[bytes]) -> tuple[Sequence[AnyEvent | Refused
 
 def reads_binary(attributes: dict[str, str]) -> Read:
     """A binary-mode event is forwarded with its attributes around it."""
-    return lambda items: _one_by_one(items, lambda raw: (decode_binary(raw, attributes), structured(attributes, raw)))
+
+    def read(items: Sequence[bytes]) -> tuple[Sequence[AnyEvent | Refused], Sequence[bytes]]:
+        [raw] = items
+        try:
+            return [decode_binary(raw, attributes)], [structured(attributes, raw)]
+        except Refused as refused:
+            return [refused], [b""]
+
+    return read
 
 
 def reads_objects(kind: Kind, client: str, now: datetime, traceparent: str | None) -> Read:
     """A bare object is forwarded with an envelope around it."""
-    return lambda items: _one_by_one(items, lambda raw: wrap(raw, kind, client, now, traceparent))
-
-
-def _one_by_one(
-    items: Sequence[bytes], read: Callable[[bytes], tuple[AnyEvent, bytes]]
-) -> tuple[Sequence[AnyEvent | Refused], Sequence[bytes]]:
-    events: list[AnyEvent | Refused] = []
-    values: list[bytes] = []
-    for raw in items:
-        try:
-            event, value = read(raw)
-        except Refused as refused:
-            events.append(refused)
-            values.append(b"")
-        else:
-            events.append(event)
-            values.append(value)
-    return events, values
+    return lambda items: wrap(items, kind, client, now, traceparent)
 
 
 def sort_out(
@@ -107,13 +98,15 @@ def sort_out(
     latest = now + MAX_AHEAD
     events, values = read(items)
     some_too_big = max(map(len, items)) > max_event_bytes or (values is not items and max(map(len, values)) > max_event_bytes)
+    topic_of = TOPIC_OF.get
     topic: str | None = None
     records = Records()
+    keys, taken_values = records.keys, records.values
     for index, event in enumerate(events):
         try:
             if some_too_big:
                 _check_size(max(len(items[index]), len(values[index])), max_event_bytes)
-            its_topic = TOPIC_OF.get(type(event))
+            its_topic = topic_of(type(event))
             if its_topic is None:
                 raise event if isinstance(event, Refused) else Refused("type", NOT_TAKEN)
             taken = cast(InputEvent, event)
@@ -128,10 +121,11 @@ def sort_out(
         if its_topic is not topic:
             topic = its_topic
             records = into.records.setdefault(topic, Records())
+            keys, taken_values = records.keys, records.values
         if traceparent is not None and taken.traceparent is None:
-            records.traceparents[len(records.values)] = traceparent
-        records.keys.append(data.customer_id.encode())
-        records.values.append(values[index])
+            records.traceparents[len(taken_values)] = traceparent
+        keys.append(data.customer_id.encode())
+        taken_values.append(values[index])
 
 
 def _check_size(size: int, limit: int) -> None:

@@ -1,5 +1,6 @@
 """A `data` object of a system that knows no CloudEvents → the event it stands for, and its bytes for Kafka."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, cast
@@ -7,16 +8,18 @@ from typing import Final, cast
 import msgspec
 
 from closedloop.common.events import model
-from closedloop.common.events.decoder import decode_binary, refusal_of
-from closedloop.common.events.model import InputEvent
+from closedloop.common.events.decoder import decode_structured_batch, refusal_of
+from closedloop.common.events.model import AnyEvent, InputEvent
 from closedloop.common.events.rules import Refused
-from closedloop.common.events.strict_json import check_strict, is_plainly_strict
+from closedloop.common.events.strict_json import check_strict, is_plain, is_plainly_strict, keys_in_plain
 from closedloop.common.events.topics import COMPLAINTS
 from closedloop.ingest.domain.derived_id import derived_id
 
-ENVELOPE_FIELDS: Final = ("id", "source", "type", "occurred_at")
 _object: Final[msgspec.json.Decoder[dict[str, msgspec.Raw]]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_text: Final[msgspec.json.Decoder[str | None]] = msgspec.json.Decoder(str | None)
+_text: Final[msgspec.json.Decoder[str]] = msgspec.json.Decoder(str)
+_DERIVED: Final = b'"(derived)"'
+_ENVELOPE: Final = b'{"specversion":"1.0","id":%b,"source":%b,"type":%b,"time":%b%b,"datacontenttype":"application/json","data":%b}'
+_NOT_DECODED: Final = Refused("", "is not decoded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,40 +40,121 @@ ENQUIRIES: Final = Kind(_name(model.EnquiryRegistered), (_name(model.EnquiryRegi
 ORDERS: Final = Kind(_name(model.OrderStatusChanged), (_name(model.OrderStatusChanged),))
 
 
-def wrap(raw: bytes, kind: Kind, client: str, now: datetime, traceparent: str | None) -> tuple[InputEvent, bytes]:
-    """The event, its types checked, and its structured-mode JSON. `source` defaults to the client, the time to now.
+def wrap(
+    items: Sequence[bytes], kind: Kind, client: str, now: datetime, traceparent: str | None
+) -> tuple[list[AnyEvent | Refused], list[bytes]]:
+    """For each object the event, its types checked, or why it is refused; and its structured-mode JSON.
 
-    The four envelope fields are taken out of the object; everything else stays, unknown fields too. Raises Refused, with the
-    field's place in the event; `own_name` gives its name in the object.
+    `source` defaults to the client, the time to now. The four envelope fields are taken out of the object; everything else stays,
+    unknown fields too. A refusal names the field's place in the event; `own_name` gives its name in the object.
     """
+    defaults = _Defaults(kind, client, now, traceparent)
+    found: list[AnyEvent | Refused] = []
+    values: list[bytes] = [b""] * len(items)
+    wrapped: dict[int, _Wrapped] = {}
+    for place, fields in enumerate(_fields_of(items)):
+        try:
+            if isinstance(fields, Refused):
+                raise fields
+            wrapped[place] = _Wrapped(items[place], fields, defaults)
+        except Refused as refused:
+            found.append(refused)
+        else:
+            found.append(_NOT_DECODED)
+    decoded = decode_structured_batch([one.value for one in wrapped.values()])
+    for (place, one), event in zip(wrapped.items(), decoded, strict=True):
+        found[place] = event
+        if one.needs_id and not isinstance(event, Refused):
+            try:
+                one.give_id(cast(InputEvent, event))
+            except Refused as refused:
+                found[place] = refused
+        values[place] = one.value
+    return found, values
+
+
+class _Defaults:
+    """What objects of one request get where they do not say it themselves, as JSON."""
+
+    def __init__(self, kind: Kind, client: str, now: datetime, traceparent: str | None) -> None:
+        self.kind = kind
+        self.type = msgspec.json.encode(kind.default_type)
+        self.source = msgspec.json.encode(client)
+        self.time = msgspec.json.encode(now.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+        self.trace = b"" if traceparent is None else b',"traceparent":"%b"' % traceparent.encode()
+
+
+class _Wrapped:
+    """One object in its envelope. Raises Refused."""
+
+    __slots__ = ("data", "needs_id", "says_time", "value")
+
+    def __init__(self, raw: bytes, fields: dict[str, msgspec.Raw], defaults: _Defaults) -> None:
+        before = len(fields)
+        event_id = _taken_out(fields, "id")
+        source = _taken_out(fields, "source")
+        event_type = _taken_out(fields, "type")
+        time = _taken_out(fields, "occurred_at")
+        if event_type is not None:
+            _check_type(event_type, defaults.kind)
+        self.needs_id = event_id is None
+        self.says_time = time is not None
+        self.data = raw if len(fields) == before else msgspec.json.encode(fields)
+        self.value = _ENVELOPE % (
+            event_id or _DERIVED,
+            source or defaults.source,
+            event_type or defaults.type,
+            time or defaults.time,
+            defaults.trace,
+            self.data,
+        )
+
+    def give_id(self, event: InputEvent) -> None:
+        """Put the derived id into event and value."""
+        derived = derived_id(event.type, event.data, event.time if self.says_time else None, self.data)
+        msgspec.structs.force_setattr(event, "id", derived)
+        self.value = self.value.replace(_DERIVED, b'"%b"' % derived.encode(), 1)
+
+
+def _fields_of(items: Sequence[bytes]) -> list[dict[str, msgspec.Raw] | Refused]:
+    """The fields of each object. What stands twice is gone from a dict, so keys are counted in the bytes as they were sent."""
+    try:
+        fields = list(map(_object.decode, items))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [_fields_or_refused(raw) for raw in items]
+    whole = b",".join(items)
+    if is_plain(whole) and keys_in_plain(whole) == sum(map(len, fields)):
+        return cast("list[dict[str, msgspec.Raw] | Refused]", fields)
+    return [_fields_or_refused(raw) for raw in items]
+
+
+def _fields_or_refused(raw: bytes) -> dict[str, msgspec.Raw] | Refused:
     try:
         fields = _object.decode(raw)
+        if not is_plainly_strict(raw, len(fields)):
+            check_strict(raw)
+    except Refused as refused:
+        return refused
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise refusal_of(error, raw) from None
-    # what stands twice is gone from the dict, so this must look at the bytes as they were sent
-    if not is_plainly_strict(raw, len(fields)):
-        check_strict(raw)
-    given = {name: _taken_out(fields, name) for name in ENVELOPE_FIELDS}
-    event_type = given["type"] or kind.default_type
-    if event_type not in kind.types:
+        return refusal_of(error, raw)
+    return fields
+
+
+def _taken_out(fields: dict[str, msgspec.Raw], name: str) -> bytes | None:
+    raw = fields.pop(name, None)
+    if raw is None:
+        return None
+    token = bytes(raw)
+    return None if token == b"null" else token
+
+
+def _check_type(token: bytes, kind: Kind) -> None:
+    try:
+        text = _text.decode(token)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Refused("type", "must be a string") from None
+    if text not in kind.types:
         raise Refused("type", "is not taken here; it may be " + ", ".join(kind.types))
-    data = msgspec.json.encode(fields)
-    occurred_at = given["occurred_at"]
-    attributes = {
-        "specversion": "1.0",
-        "id": given["id"] or "(derived)",
-        "source": given["source"] or client,
-        "type": event_type,
-        "time": occurred_at or now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "datacontenttype": "application/json",
-    }
-    if traceparent is not None:
-        attributes["traceparent"] = traceparent
-    event = cast(InputEvent, decode_binary(data, attributes))
-    if given["id"] is None:
-        attributes["id"] = derived_id(event_type, event.data, occurred_at, data)
-        event = msgspec.structs.replace(event, id=attributes["id"])
-    return event, structured(attributes, data)
 
 
 def own_name(field: str) -> str:
@@ -81,16 +165,3 @@ def own_name(field: str) -> str:
 def structured(attributes: dict[str, str], data: bytes) -> bytes:
     """The envelope around the raw data."""
     return b'%b,"data":%b}' % (msgspec.json.encode(attributes)[:-1], data)
-
-
-def _taken_out(fields: dict[str, msgspec.Raw], name: str) -> str | None:
-    raw = fields.pop(name, None)
-    if raw is None:
-        return None
-    try:
-        text = _text.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Refused(name, "must be a string") from None
-    if text == "":
-        raise Refused(name, "must not be empty; leave it out")
-    return text
