@@ -12,12 +12,12 @@ from closedloop.common.consumer import loop as consumer_loop
 from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.brake import Brake
 from closedloop.common.consumer.dead_letters import DeadLetters
-from closedloop.common.consumer.failures import PositionRefused, Rejection
+from closedloop.common.consumer.failures import PositionRefused, Rejection, Stage
 from closedloop.common.consumer.loop import Decoded
 from closedloop.common.kafka.sink import KafkaSink, Message
 from closedloop.common.kafka.source import Record
 from closedloop.common.postgres.pool import Connection
-from common.consumer_bench import DEADLINE_S, SERVICE, Bench, Counting, made, read_all, until
+from common.consumer_bench import DEADLINE_S, PARTITIONS, SERVICE, Bench, Counting, made, read_all, until
 
 
 @pytest.fixture
@@ -196,16 +196,20 @@ async def test_a_deployment_that_fails_on_every_record_pauses_before_it_drains_t
         assert len(await bench.dead_letters()) == 2
 
 
-class Late(Counting):
+class InTransaction(Counting):
     """Finds out only in the transaction that it cannot take the records."""
 
+    def __init__(self, topic: str, stage: Stage) -> None:
+        super().__init__(topic)
+        self._stage = stage
+
     async def apply(self, connection: Connection, payload: Sequence[Record]) -> Sequence[Rejection]:
-        return [Rejection(r, "late", "time", "is older than what is kept") for r in payload]
+        return [Rejection(r, self._stage, "time", "cannot be taken") for r in payload]
 
 
 async def test_rejections_found_in_the_transaction_pause_the_consumer_as_well(bench: Bench) -> None:
     await bench.send(*[str(i) for i in range(150)])
-    async with bench.loop(processor=Late(bench.topic)) as (loop, _):
+    async with bench.loop(processor=InTransaction(bench.topic, "data")) as (loop, _):
 
         async def paused() -> bool:
             return loop.braked is not None
@@ -213,6 +217,13 @@ async def test_rejections_found_in_the_transaction_pause_the_consumer_as_well(be
         await until(paused)
         assert len(await bench.dead_letters()) < 100
         loop.resume()
+        await read_all(bench, 150)
+    assert len(await bench.dead_letters()) == 150
+
+
+async def test_an_import_of_events_older_than_what_is_kept_pauses_nobody(bench: Bench) -> None:
+    await bench.send(*[str(i) for i in range(150)])
+    async with bench.loop(processor=InTransaction(bench.topic, "late")):
         await read_all(bench, 150)
     assert len(await bench.dead_letters()) == 150
 
@@ -326,3 +337,33 @@ async def test_a_member_survives_that_its_partitions_go_to_others(bench: Bench, 
             await bench.send(*[str(i) for i in range(2, 50)])
             await read_all(bench, 49)
         assert not task.done()
+
+
+async def test_a_quiet_partition_is_known_to_be_quiet_while_another_is_busy(bench: Bench) -> None:
+    async def busy() -> None:
+        number = 0
+        while True:
+            number += 1
+            await bench.sink.publish([Message(bench.topic, b"k", str(number).encode(), partition=0)])
+            await asyncio.sleep(0.05)
+
+    async with bench.loop():
+        sending = asyncio.create_task(busy())
+        try:
+            await read_at_least(bench, 1)
+            since = await bench.pool.fetchval("SELECT clock_timestamp()")
+
+            async def noted() -> bool:
+                rows = await bench.pool.fetch("SELECT 1 FROM consumer_offset WHERE partition > 0 AND caught_up_at > $1", since)
+                return len(rows) == PARTITIONS - 1
+
+            await until(noted)
+        finally:
+            sending.cancel()
+
+
+async def read_at_least(bench: Bench, count: int) -> None:
+    async def done() -> bool:
+        return await bench.positions() >= count
+
+    await until(done)

@@ -7,7 +7,7 @@ whatever the group protocol does, a position moves once.
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Generic, Protocol, TypeVar
@@ -169,11 +169,13 @@ class ConsumerLoop(Generic[T]):
             await self._settle()
             if self._restored_generation == self._source.generation:
                 await self._tell_progress()
-                await self._note_idle()
+                await self._note_idle(())
+                await self._until_stop(lambda: self.watchdog.check(self._source, self._positions))
             return
         decoded = self._decode(batch)
         await self._settle()
         await self._tell_progress()
+        await self._note_idle(batch.ends())
         if self._restored_generation == self._source.generation:
             self._positions |= batch.ends()
             self._pending = asyncio.create_task(self._commit(batch, decoded))
@@ -446,11 +448,15 @@ class ConsumerLoop(Generic[T]):
             self._told_at = now
             await self._until_stop(lambda: self._source.commit(self._positions))
 
-    async def _note_idle(self) -> None:
+    async def _note_idle(self, in_hand: Container[TopicPartition]) -> None:
+        """Note now and then which partitions have nothing unread; also while others are busy, or statements would wait for them."""
         now = asyncio.get_running_loop().time()
         if now - self._caught_up_marked < CAUGHT_UP_EVERY_S:
             return
-        caught_up = [tp for tp, position in self._positions.items() if self._source.has_read_all(tp, position)]
+        self._caught_up_marked = now
+        caught_up = [
+            tp for tp, position in self._positions.items() if tp not in in_hand and self._source.has_read_all(tp, position)
+        ]
         if caught_up:
             try:
                 async with self._pool.acquire() as connection:
@@ -461,8 +467,6 @@ class ConsumerLoop(Generic[T]):
                 await self._wait("mark caught up", error, 1)
                 return
             self._working()
-        self._caught_up_marked = now
-        await self._until_stop(lambda: self.watchdog.check(self._source, self._positions))
 
     def _sample_key(self, part: Slice) -> None:
         """One record a slice: dedup and order hold per partition only while producers agree on the partitioner."""
@@ -482,8 +486,8 @@ class Action(Protocol):
 
 
 def _outcomes(batch: Batch, rejections: Sequence[Rejection]) -> list[bool]:
-    """For each record in order whether it is rejected."""
-    if not rejections:
+    """For each record in order whether it is rejected. Too late says something of the event, nothing of a deployment."""
+    rejected = {(r.record.topic, r.record.partition, r.record.offset) for r in rejections if r.stage != "late"}
+    if not rejected:
         return [False] * len(batch)
-    rejected = {(r.record.topic, r.record.partition, r.record.offset) for r in rejections}
     return [(r.topic, r.partition, r.offset) in rejected for r in batch.records()]
