@@ -89,7 +89,7 @@ async def ticket_history(
 
 @router.post("/{ticket_id}/analysis", summary="The root cause is found", response_model=schemas.TicketView)
 async def analysis(
-    ticket_id: UUID, body: schemas.Analysis, version: IfMatch, tickets: UseCases, principal: Writer, key: IdempotencyKey = None
+    ticket_id: UUID, body: schemas.Analysis, principal: Writer, version: IfMatch, tickets: UseCases, key: IdempotencyKey = None
 ) -> Response:
     """discover or analyse → improve."""
     return _answer(await tickets.analyse(ticket_id, body, version, key, principal))
@@ -97,7 +97,7 @@ async def analysis(
 
 @router.post("/{ticket_id}/improvement", summary="Measures are planned or carried out", response_model=schemas.TicketView)
 async def improvement(
-    ticket_id: UUID, body: schemas.Improvement, version: IfMatch, tickets: UseCases, principal: Writer, key: IdempotencyKey = None
+    ticket_id: UUID, body: schemas.Improvement, principal: Writer, version: IfMatch, tickets: UseCases, key: IdempotencyKey = None
 ) -> Response:
     """improve → evaluate, where `carried_out` is given."""
     return _answer(await tickets.improve(ticket_id, body, version, key, principal))
@@ -105,7 +105,7 @@ async def improvement(
 
 @router.post("/{ticket_id}/evaluation", summary="The effect is judged", response_model=schemas.TicketView)
 async def evaluation(
-    ticket_id: UUID, body: schemas.Evaluation, version: IfMatch, tickets: UseCases, principal: Writer, key: IdempotencyKey = None
+    ticket_id: UUID, body: schemas.Evaluation, principal: Writer, version: IfMatch, tickets: UseCases, key: IdempotencyKey = None
 ) -> Response:
     """evaluate → closed, or back to analyse for another round."""
     return _answer(await tickets.evaluate(ticket_id, body, version, key, principal))
@@ -113,7 +113,7 @@ async def evaluation(
 
 @router.post("/{ticket_id}/return", summary="Send back one stage", response_model=schemas.TicketView)
 async def send_back(
-    ticket_id: UUID, body: schemas.Return, version: IfMatch, tickets: UseCases, principal: Writer, key: IdempotencyKey = None
+    ticket_id: UUID, body: schemas.Return, principal: Writer, version: IfMatch, tickets: UseCases, key: IdempotencyKey = None
 ) -> Response:
     """With the reason."""
     return _answer(await tickets.send_back(ticket_id, body, version, key, principal))
@@ -121,7 +121,7 @@ async def send_back(
 
 @router.post("/{ticket_id}/transfer", summary="Give to another unit", response_model=schemas.TicketView)
 async def transfer(
-    ticket_id: UUID, body: schemas.Transfer, version: IfMatch, tickets: UseCases, principal: Writer, key: IdempotencyKey = None
+    ticket_id: UUID, body: schemas.Transfer, principal: Writer, version: IfMatch, tickets: UseCases, key: IdempotencyKey = None
 ) -> Response:
     """From discover that dispatches it: discover → analyse."""
     return _answer(await tickets.transfer(ticket_id, body, version, key, principal))
@@ -129,7 +129,7 @@ async def transfer(
 
 @router.post("/{ticket_id}/close", summary="Close without the stages, such as a duplicate", response_model=schemas.TicketView)
 async def close(
-    ticket_id: UUID, body: schemas.Close, version: IfMatch, tickets: UseCases, principal: Writer, key: IdempotencyKey = None
+    ticket_id: UUID, body: schemas.Close, principal: Writer, version: IfMatch, tickets: UseCases, key: IdempotencyKey = None
 ) -> Response:
     """With outcome and reason."""
     return _answer(await tickets.close(ticket_id, body, version, key, principal))
