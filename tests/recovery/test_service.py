@@ -8,7 +8,11 @@ from typing import Any
 
 import httpx2
 import msgspec
+import schemathesis
 from aiokafka import AIOKafkaConsumer
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 from closedloop.common.kafka.admin import ensure_topics
 from closedloop.common.kafka.client import KafkaSettings
@@ -82,3 +86,41 @@ async def test_from_the_event_to_the_recorded_call(
         process.terminate()
         assert await asyncio.to_thread(process.wait, 20) == 0
     assert "13800138007" not in (tmp_path / "recovery.log").read_text()
+
+
+async def test_no_request_breaks_the_service_and_every_answer_is_as_described(
+    tmp_path: Path, kafka_bootstrap: str, recovery_url: str, unique_name: str
+) -> None:
+    kafka = KafkaSettings(bootstrap=kafka_bootstrap)
+    await ensure_topics(kafka)
+    await send(kafka, "evaluations", rating("C1", datetime.now(UTC), region=unique_name, phone="+8613800138007"))
+    async with recovery_process(tmp_path, kafka_bootstrap, recovery_url) as (client, issuer, _):
+        claim = await claimed(client, bearer(issuer, "admin", "fuzz", unique_name))
+        tried = await asyncio.to_thread(
+            _try_all_routes, str(client.base_url), bearer(issuer, "admin", "fuzz"), claim["recovery_id"]
+        )
+        counted = [line for line in (await client.get("/metrics")).text.splitlines() if line.startswith("http_requests_total")]
+    assert tried >= 9, "operations of the service's own"
+    asked = sum(float(line.rpartition(" ")[2]) for line in counted if 'route="/v1/' in line)
+    assert asked >= tried * 10, counted
+
+
+def _try_all_routes(url: str, headers: dict[str, str], recovery_id: str) -> int:
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json").include(path_regex="^/v1/(claims|recoveries|contacts)")
+    tried = 0
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        tried += 1
+
+        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @given(case=operation.as_strategy())
+        def keeps_its_word(case: schemathesis.Case) -> None:
+            if "recovery_id" in case.path_parameters:
+                case.path_parameters["recovery_id"] = recovery_id
+            case.call_and_validate(
+                headers=headers,
+                checks=[not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance],
+            )
+
+        keeps_its_word()
+    return tried

@@ -17,7 +17,7 @@ from closedloop.common.http.pages import Cursor, Limit, Page, decode_cursor, pag
 from closedloop.common.http.preconditions import IdempotencyKey, set_etag
 from closedloop.common.http.problems import InvalidRequest
 from closedloop.recovery import schemas, views
-from closedloop.recovery.answers import answered
+from closedloop.recovery.answers import PROBLEMS, answered
 from closedloop.recovery.claim_route import ClaimRoute
 from closedloop.recovery.claiming import Claims
 from closedloop.recovery.domain.contacts import Attempt
@@ -26,7 +26,7 @@ from closedloop.recovery.domain.segments import Segment
 from closedloop.recovery.service import Asked, Recoveries
 from closedloop.recovery.store.recoveries import Listing
 
-router = APIRouter(prefix="/v1", tags=["recovery"])
+router = APIRouter(prefix="/v1", tags=["recovery"], responses=PROBLEMS)
 Agent = Annotated[Principal, Depends(Requires(RECOVERIES_CLAIM))]
 Reader = Annotated[Principal, Depends(Requires(RECOVERIES_READ))]
 Revealer = Annotated[Principal, Depends(Requires(PHONES_REVEAL))]

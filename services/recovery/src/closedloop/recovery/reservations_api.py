@@ -9,11 +9,11 @@ from closedloop.common.auth import Principal, Requires
 from closedloop.common.auth.roles import CONTACTS_RESERVE
 from closedloop.common.http.preconditions import IdempotencyKey
 from closedloop.recovery import schemas
-from closedloop.recovery.answers import answered
+from closedloop.recovery.answers import PROBLEMS, answered
 from closedloop.recovery.api import asked
 from closedloop.recovery.reservations import Reservations
 
-router = APIRouter(prefix="/v1/contacts/reservations", tags=["contacts"])
+router = APIRouter(prefix="/v1/contacts/reservations", tags=["contacts"], responses=PROBLEMS)
 Planner = Annotated[Principal, Depends(Requires(CONTACTS_RESERVE))]
 
 
