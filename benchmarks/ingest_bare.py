@@ -1,7 +1,8 @@
 """The least that an HTTP → Kafka endpoint can do: cut the body into records, group-commit them with acks=all, answer.
 
-No auth, limits, validation, keys or metrics. One event a request is one record as it came; an array is cut into its items.
-`python benchmarks/ingest_bare.py PORT BOOTSTRAP TOPIC COMPRESSION`.
+No auth, limits, keys or metrics. One event a request is one record as it came; an array is cut into its items. With
+`decode` each event is decoded with msgspec, too, and nothing more is asked of it.
+`python benchmarks/ingest_bare.py PORT BOOTSTRAP TOPIC COMPRESSION [decode]`.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import uvicorn
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from closedloop.common.events.model import AnyEvent
 from closedloop.ingest.group_commit import BATCH_BYTES, CODECS, SMALL_BYTES
 
 PARTITIONS = 6
@@ -24,9 +26,10 @@ _array = msgspec.json.Decoder(list[msgspec.Raw])
 class Bare:
     """ASGI."""
 
-    def __init__(self, bootstrap: str, topic: str, compression: str) -> None:
+    def __init__(self, bootstrap: str, topic: str, compression: str, decode: bool) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
+        self._decode = msgspec.json.Decoder(AnyEvent).decode if decode else None
         self._codec = CODECS[compression]
         self._gathering: list[Any] = []
         self._acknowledged: asyncio.Future[None] | None = None
@@ -44,10 +47,11 @@ class Bare:
                 message = await receive()
                 parts.append(message["body"])
             body = b"".join(parts)
-        if body[:1] == b"[":
-            self._gathering += _array.decode(body)
-        else:
-            self._gathering.append(body)
+        records = _array.decode(body) if body[:1] == b"[" else [body]
+        if self._decode is not None and body:
+            for record in records:
+                self._decode(record)
+        self._gathering += records
         self._wake.set()
         if self._acknowledged is None:
             self._acknowledged = asyncio.get_running_loop().create_future()
@@ -102,9 +106,9 @@ class Bare:
 
 
 if __name__ == "__main__":
-    port, bootstrap, topic, compression = sys.argv[1:]
+    port, bootstrap, topic, compression, *decode = sys.argv[1:]
     uvicorn.run(
-        Bare(bootstrap, topic, compression),
+        Bare(bootstrap, topic, compression, bool(decode)),
         port=int(port),
         loop="uvloop",
         http="httptools",

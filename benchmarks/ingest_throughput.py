@@ -2,9 +2,10 @@
 
 Both are uvicorn processes (uvloop, httptools) in front of one real Kafka with acks=all; ingest has auth, limits, validation,
 regions, rates and metrics on. Same bodies, same compression, medians of three rounds in turn. Prints events/s, latency, CPU
-seconds per million events, and the ratio, which is the bar: single ≥ 0.4, 500 a request ≥ 0.5, no failed request.
+seconds per million events, and the ratio, which is the bar: single ≥ 0.4, 500 a request ≥ 0.5, no failed request. With
+`--decoding` a second peer runs, too: the same least with each event decoded by msgspec.
 
-    python benchmarks/ingest_throughput.py [--seconds 4] [--rounds 3] [--only single batch-8 …] [--compression zstd]
+    python benchmarks/ingest_throughput.py [--seconds 4] [--rounds 3] [--only single batch-8 …] [--compression zstd] [--decoding]
 """
 
 import argparse
@@ -74,8 +75,11 @@ def _measure(folder: Path, bootstrap: str, arguments: argparse.Namespace) -> Non
     asyncio.run(ensure_topics(KafkaSettings(bootstrap=bootstrap), (bare_topic,)))
     issuer = Issuer(folder / "issuer")
     token = issuer.mint("producer", regions=[f"R{n:02d}" for n in range(20)])
-    ports = {"bare": free_port(), "ingest": free_port()}
-    bare = [sys.executable, str(HERE / "ingest_bare.py"), str(ports["bare"]), bootstrap, "bare", arguments.compression]
+    ports = {"bare": free_port(), "decoding": free_port(), "ingest": free_port()}
+    bare, decoding = (
+        [sys.executable, str(HERE / "ingest_bare.py"), str(ports[name]), bootstrap, "bare", arguments.compression, *more]
+        for name, more in (("bare", []), ("decoding", ["decode"]))
+    )
     environment = {
         **os.environ,
         **issuer.environment(),
@@ -91,9 +95,11 @@ def _measure(folder: Path, bootstrap: str, arguments: argparse.Namespace) -> Non
         "bare": subprocess.Popen(bare),
         "ingest": subprocess.Popen([sys.executable, "-m", "closedloop.ingest", "serve"], env=environment),
     }
+    if arguments.decoding:
+        servers["decoding"] = subprocess.Popen(decoding)
     try:
-        _wait_ready(ports["ingest"], "/readyz", 200)
-        _wait_ready(ports["bare"], "/", 202)
+        for name in servers:
+            _wait_ready(ports[name], *(("/readyz", 200) if name == "ingest" else ("/", 202)))
         passed = True
         for scenario in SCENARIOS:
             if not arguments.only or scenario.name in arguments.only:
@@ -116,10 +122,12 @@ def _compare(
 ) -> bool:
     file = folder / f"{scenario.name}.requests"
     file.write_bytes(msgspec.msgpack.encode(_requests(scenario, token)))
-    rates: dict[str, list[float]] = {"bare": [], "ingest": []}
+    rates: dict[str, list[float]] = {name: [] for name in servers}
     failed = 0
     for _ in range(arguments.rounds):
         for name, server in servers.items():
+            if name == "decoding" and scenario.path != "/v1/events":
+                continue
             process = psutil.Process(server.pid)
             before = process.cpu_times()
             out = subprocess.run(
@@ -136,7 +144,7 @@ def _compare(
             rates[name].append(events / told["seconds"])
             failed += told["failures"]
             print(
-                f"  {scenario.name:10} {name:7} {rates[name][-1]:9,.0f} events/s  p50 {told['p50_ms']:.1f} ms  "
+                f"  {scenario.name:10} {name:8} {rates[name][-1]:9,.0f} events/s  p50 {told['p50_ms']:.1f} ms  "
                 f"p99 {told['p99_ms']:.1f} ms  {cpu / events * 1e6:.1f} CPU-s/M  {told['failures']} failed"
                 + (f"  {told['first_failure']}" if told["failures"] else ""),
                 flush=True,
@@ -146,6 +154,9 @@ def _compare(
     passed = failed == 0 and (scenario.bar is None or ratio >= scenario.bar)
     bar = "" if scenario.bar is None else f" (bar {scenario.bar}: {'met' if passed else 'MISSED'})"
     print(f"{scenario.name}: ingest {ingest:,.0f}/s, bare {bare:,.0f}/s, ratio {ratio:.2f}{bar}, {failed} failed", flush=True)
+    if rates.get("decoding"):
+        peer = statistics.median(rates["decoding"])
+        print(f"{scenario.name}: a bare endpoint that decodes {peer:,.0f}/s, ratio {ingest / peer:.2f}", flush=True)
     return passed
 
 
@@ -220,6 +231,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--compression", default="zstd")
+    parser.add_argument("--decoding", action="store_true")
     return parser.parse_args()
 
 

@@ -100,6 +100,23 @@ async def test_ended_under_load_everything_acknowledged_is_stored(
         assert "Traceback" not in served.log.read_text()
 
 
+def test_it_ends_cleanly_where_kafka_never_was(tmp_path: Path) -> None:
+    waiting = Served(f"127.0.0.1:{free_port()}", tmp_path)
+    try:
+        deadline = time.monotonic() + 20
+        while "waiting for Kafka" not in waiting.log.read_text():
+            assert time.monotonic() < deadline, waiting.log.read_text()
+            time.sleep(0.05)
+        assert httpx2.get(f"{waiting.url}/livez").status_code == 200
+        answer = httpx2.get(f"{waiting.url}/readyz")
+        assert (answer.status_code, list(answer.json()["problems"])) == (503, ["kafka"])
+        waiting.process.terminate()
+        assert waiting.process.wait(20) == 0
+    finally:
+        waiting.process.kill()
+        waiting.process.wait()
+
+
 def test_a_phone_number_never_reaches_the_log(served: Served) -> None:
     event = example(data={"phone": "13912345678"})
     for body in (b'{"phone": "+8613912345678"', b"{}"):

@@ -1,8 +1,8 @@
 """Settings of ingest; the environment variables begin with INGEST_."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from closedloop.common.events.rules import MAX_EVENT_BYTES
@@ -25,4 +25,16 @@ class IngestSettings(ServerSettings):
     max_unacknowledged_events: int = Field(100_000, ge=1, description="events Kafka has not acknowledged; more get 503")
     ack_timeout_s: float = Field(5.0, gt=0, description="how long a request waits for Kafka before it gets 503")
     retry_after_s: int = Field(2, ge=1, description="Retry-After of a 503")
-    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field("zstd", description="of the batches in Kafka")
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
+        if self.max_unacknowledged_events < self.max_batch_events:
+            raise ValueError(
+                "INGEST_MAX_UNACKNOWLEDGED_EVENTS must not be below INGEST_MAX_BATCH_EVENTS: such a batch could never pass"
+            )
+        if self.max_held_bytes < 2 * self.max_body_bytes:
+            raise ValueError(
+                "INGEST_MAX_HELD_BYTES must be twice INGEST_MAX_BODY_BYTES or more: a gzip body is held packed and unpacked"
+            )
+        return self
