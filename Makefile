@@ -54,7 +54,7 @@ format: $(READY) ## rewrite the code in the house format
 
 .PHONY: bench
 bench: $(READY) ## every benchmark: each prints a ratio against a peer or a limit in the same run
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python benchmarks
 
 # the JSON Schemas of all events, from the code
 .PHONY: schemas
