@@ -54,9 +54,8 @@ def main() -> None:
         minutes, megabytes = np.array(of_one).T
         slope = np.polyfit(minutes, megabytes, 1)[0]
         verdict = "keeps" if slope < LIMIT_MB_PER_MINUTE else "BREAKS"
-        print(
-            f"  {name:<10} {megabytes[0]:6.0f} → {megabytes[-1]:6.0f} MB   {slope:+.2f} MB/min   {verdict} the limit of {LIMIT_MB_PER_MINUTE:g}"
-        )
+        grown = f"{megabytes[0]:6.0f} → {megabytes[-1]:6.0f} MB   {slope:+.2f} MB/min"
+        print(f"  {name:<10} {grown}   {verdict} the limit of {LIMIT_MB_PER_MINUTE:g}")
 
 
 if __name__ == "__main__":
