@@ -153,7 +153,7 @@ class Queue(RuleBasedStateMachine):
         if held:
             return held
         own = [c for c in claimed if c.agent == agent]
-        expired = sorted((c for c in claimed if c.lease <= self.desk.now), key=lambda c: c.lease)
+        expired = sorted((c for c in claimed if c.lease <= self.desk.now), key=lambda c: (c.lease, c.due))
         waiting = sorted((c for c in self.cases.values() if c.status == "waiting"), key=lambda c: c.due)
         for case in [*own, *expired, *waiting]:
             allowed = self._allowed_at(case.customer)

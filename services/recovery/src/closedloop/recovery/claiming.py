@@ -1,13 +1,13 @@
 """The next customer to call."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import asyncpg
 
 from closedloop.common.http.preconditions import once
 from closedloop.common.http.problems import Conflict, Unavailable
-from closedloop.common.postgres.pool import Pool
+from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.recovery import metrics, views
 from closedloop.recovery.domain.rules import Rules
 from closedloop.recovery.rounds import Rounds
@@ -15,6 +15,8 @@ from closedloop.recovery.service import NO_CONTENT, Answer, Asked
 from closedloop.recovery.store.claims import Wanted, claim_next
 from closedloop.recovery.store.clock import Clock
 
+Given: TypeAlias = asyncpg.Record | Conflict
+"""What an agent gets from a round; one agent's conflict is not the others'."""
 PUT_OFF_AT_MOST: Final = 200
 RACES_AT_MOST: Final = 5
 
@@ -34,7 +36,7 @@ class Claims:
         self._pool = pool
         self._rules = rules
         self._clock = clock
-        self._rounds: Rounds[Wanted, asyncpg.Record] = Rounds(self._serve)
+        self._rounds: Rounds[Wanted, Given] = Rounds(self._serve)
 
     async def claim(self, asked: Asked, region: str | None = None, segment: str | None = None) -> Answer:
         """The next customer to call, or the one that the agent still holds; 204 where nobody waits. Raises Conflict, Forbidden."""
@@ -66,6 +68,8 @@ class Claims:
             if row is None:
                 metrics.CLAIMS.labels("none").inc()
                 return NO_CONTENT, None
+            if isinstance(row, Conflict):
+                raise row
             if row["status"] == "deferred":
                 metrics.LIMITED.labels("claim").inc()
                 continue
@@ -75,17 +79,19 @@ class Claims:
             return 200, views.claim(row)
         raise Unavailable("Many waiting customers have used up their contact limit and were put off; ask again.")
 
-    async def _serve(self, wanted: Wanted, agents: Sequence[str]) -> dict[str, asyncpg.Record]:
-        try:
-            return await claim_next(self._pool, agents, wanted, self._rules, self._clock.given())
-        except asyncpg.UniqueViolationError:
-            # an agent asked another process at the same moment: each by himself now
-            return {agent: row for agent in agents if (row := await self._serve_one(wanted, agent)) is not None}
+    async def _serve(self, wanted: Wanted, agents: Sequence[str]) -> Mapping[str, Given]:
+        async with self._pool.acquire() as connection:
+            try:
+                return await claim_next(connection, agents, wanted, self._rules, self._clock.given())
+            except asyncpg.UniqueViolationError:
+                # an agent asked another process at the same moment: each by himself now
+                alone = [(agent, await self._serve_one(connection, wanted, agent)) for agent in agents]
+                return {agent: given for agent, given in alone if given is not None}
 
-    async def _serve_one(self, wanted: Wanted, agent: str) -> asyncpg.Record | None:
+    async def _serve_one(self, connection: Connection, wanted: Wanted, agent: str) -> Given | None:
         for _ in range(RACES_AT_MOST):
             try:
-                return (await claim_next(self._pool, [agent], wanted, self._rules, self._clock.given())).get(agent)
+                return (await claim_next(connection, [agent], wanted, self._rules, self._clock.given())).get(agent)
             except asyncpg.UniqueViolationError:
                 continue
-        raise Conflict("This agent holds a recovery outside of this token's regions. Record its contact or release it first.")
+        return Conflict("This agent holds a recovery outside of this token's regions. Record its contact or release it first.")

@@ -7,7 +7,7 @@ from typing import Final
 
 import asyncpg
 
-from closedloop.common.postgres.pool import Connection, Pool
+from closedloop.common.postgres.pool import Connection
 from closedloop.recovery.domain.rules import ContactLimit, Rules
 
 
@@ -20,25 +20,7 @@ class Wanted:
 
 
 # Each part has one index that its conditions fit: with a second the planner would choose by statistics, which are about a queue
-# that was empty a minute ago.
-#
-# The head of the queue for each way of asking (several regions, a segment); each walks one partial index from its beginning and
-# locks what it takes. Of several regions' heads the first are taken, the others are let go with the transaction.
-_HEAD: Final = {
-    (False, False): """SELECT w.* FROM recovery w WHERE w.status = 'waiting'
-                       ORDER BY w.due_at LIMIT (SELECT n FROM missing) FOR UPDATE SKIP LOCKED""",
-    (False, True): """SELECT w.* FROM recovery w WHERE w.status = 'waiting' AND w.segment = $3
-                      ORDER BY w.due_at LIMIT (SELECT n FROM missing) FOR UPDATE SKIP LOCKED""",
-    (True, False): """SELECT head.* FROM unnest($2::text[]) AS asked (region), LATERAL (
-                          SELECT w.* FROM recovery w WHERE w.status = 'waiting' AND w.region = asked.region
-                          ORDER BY w.due_at LIMIT (SELECT n FROM missing) FOR UPDATE SKIP LOCKED) AS head
-                      ORDER BY head.due_at LIMIT (SELECT n FROM missing)""",
-    (True, True): """SELECT head.* FROM unnest($2::text[]) AS asked (region), LATERAL (
-                         SELECT w.* FROM recovery w WHERE w.status = 'waiting' AND w.region = asked.region AND w.segment = $3
-                         ORDER BY w.due_at LIMIT (SELECT n FROM missing) FOR UPDATE SKIP LOCKED) AS head
-                     ORDER BY head.due_at LIMIT (SELECT n FROM missing)""",
-}
-
+# that was empty a minute ago. `next_waiting` is a function for the same reason.
 _CLAIM: Final = """
 WITH clock AS MATERIALIZED (SELECT coalesce($4::timestamptz, clock_timestamp()) AS at),
 own AS MATERIALIZED (
@@ -62,10 +44,11 @@ expired AS MATERIALIZED (     -- next come those that others let run out
     SELECT r.* FROM recovery r
     WHERE r.status = 'claimed' AND r.lease_until <= (SELECT at FROM clock) AND r.held_by <> ALL ($1)
         AND ($2::text[] IS NULL OR r.region = ANY ($2)) AND ($3::text IS NULL OR r.segment = $3)
-    ORDER BY r.lease_until LIMIT (SELECT count(*) FROM needy) FOR UPDATE SKIP LOCKED
+    ORDER BY r.lease_until, r.due_at LIMIT (SELECT count(*) FROM needy) FOR UPDATE SKIP LOCKED
 ),
-missing AS MATERIALIZED (SELECT (SELECT count(*) FROM needy) - (SELECT count(*) FROM expired) AS n),
-waiting AS MATERIALIZED ({head}),
+waiting AS MATERIALIZED (
+    SELECT * FROM next_waiting((SELECT count(*) FROM needy) - (SELECT count(*) FROM expired), $2, $3)
+),
 fresh AS (
     SELECT taken.*, row_number() OVER () AS place FROM (SELECT * FROM expired UNION ALL SELECT * FROM waiting) AS taken
 ),
@@ -108,11 +91,9 @@ SELECT held_by, recovery_id, customer_id, region, segment, customer_class, produ
        dissatisfied_at, deadline, due_at, attempts, claim_number, lease_until, version, NULL
 FROM held"""
 
-_STATEMENTS: Final = {way: _CLAIM.format(head=head) for way, head in _HEAD.items()}
-
 
 async def claim_next(
-    connection: "Connection | Pool", agents: Sequence[str], wanted: Wanted, rules: Rules, now: datetime | None = None
+    connection: Connection, agents: Sequence[str], wanted: Wanted, rules: Rules, now: datetime | None = None
 ) -> dict[str, asyncpg.Record]:
     """Take the next customers for these agents (distinct); what each got, nothing for whom nobody waits.
 
@@ -120,10 +101,9 @@ async def claim_next(
     recovery was put off, so ask again for the next. Raises asyncpg.UniqueViolationError where one of the agents was given
     another one at the same moment elsewhere: ask again. `now` stands in for the database's clock.
     """
-    statement = _STATEMENTS[wanted.regions is not None, wanted.segment is not None]
-    rows = await connection.fetch(
-        statement, agents, wanted.regions, wanted.segment, now, rules.lease, *limit_arguments(rules.limits)
-    )
+    # planned anew for each round it would take longer to plan than to run; the pool undoes this when it gets the connection back
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    rows = await connection.fetch(_CLAIM, agents, wanted.regions, wanted.segment, now, rules.lease, *limit_arguments(rules.limits))
     return {row["agent"]: row for row in rows}
 
 
