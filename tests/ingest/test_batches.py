@@ -53,3 +53,10 @@ def test_a_key_that_stands_twice_is_found_in_a_large_batch(place: int) -> None:
     found = decode_structured_batch(raws)
     assert [index for index, one in enumerate(found) if isinstance(one, Refused)] == [place]
     assert "duplicate key" in str(found[place])
+
+
+def test_pieces_that_are_only_together_a_batch_are_refused() -> None:
+    one = json.dumps(example(), **COMPACT).encode()  # type: ignore[arg-type]
+    for cut in (place for place in range(len(one)) if one[place : place + 1] == b","):
+        pieces = [one + b"," + one[:cut], one[cut + 1 :]]
+        assert all(isinstance(found, Refused) for found in decode_structured_batch(pieces))

@@ -8,6 +8,7 @@ time out early.
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -16,19 +17,22 @@ from typing import Any, Final
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerClosed, UnknownTopicOrPartitionError
-from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.ingest import metrics
 from closedloop.ingest.domain.acceptance import Records
 from closedloop.ingest.partitions import places_by_partition
+from closedloop.ingest.record_batch import RecordBatch
 
 log = structlog.get_logger()
 BATCH_BYTES: Final = 900_000
 """Before compression, so that a batch stays below the topic's limit even where it cannot be compressed."""
 SMALL_BYTES: Final = 4096
 """Smaller batches are not compressed: to begin costs zstd 25 µs, and one event hardly gets smaller."""
+FLYING_ROUNDS: Final = 2
+EARLY_EVENTS: Final = 500
+"""With so many gathered the next round is built while one is on its way, and waits in the producer; fewer gather on."""
 CODECS: Final = {
     "none": 0,
     "gzip": DefaultRecordBatch.CODEC_GZIP,
@@ -39,7 +43,6 @@ CODECS: Final = {
 RECONNECT_S: Final = (0.2, 0.5, 1.0)
 DISPOSE_S: Final = 5.0
 PROBE_AFTER_S: Final = 2.0
-STRUCTURED: Final = [("content-type", b"application/cloudevents+json")]
 
 
 class NotAcknowledged(Exception):
@@ -54,6 +57,7 @@ class Overloaded(Exception):
 class _Round:
     records: dict[str, Records] = field(default_factory=dict)
     waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    events: int = 0
 
 
 class GroupCommit:
@@ -99,6 +103,7 @@ class GroupCommit:
                     gathering.records[topic] = of_topic
                 else:
                     gathered.extend(of_topic)
+            gathering.events += count
             acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             gathering.waiters.append(acknowledged)
             self._wake.set()
@@ -150,56 +155,73 @@ class GroupCommit:
         return self._unacknowledged
 
     async def _send_rounds(self, producer: AIOKafkaProducer) -> BaseException | None:
-        while True:
-            while not self._gathering.waiters:
-                if self._stopping:
+        """Until stopped and empty (None), or until a round fails (why)."""
+        flying: deque[asyncio.Task[None]] = deque()
+        try:
+            while True:
+                while flying and flying[0].done():
+                    flying.popleft().result()
+                gathered = self._gathering
+                early = len(flying) < FLYING_ROUNDS and gathered.events >= EARLY_EVENTS
+                if gathered.waiters and (early or not flying):
+                    self._gathering = _Round()
+                    flying.append(asyncio.create_task(self._acknowledged(gathered, await self._send(producer, gathered))))
+                    flying[-1].add_done_callback(lambda _: self._wake.set())
+                    continue
+                if self._stopping and not flying:
                     return None
                 self._wake.clear()
                 await self._wake.wait()
-            sending, self._gathering = self._gathering, _Round()
-            started = time.perf_counter()
-            try:
-                await self._send(producer, sending)
-            except (KafkaError, TimeoutError, OSError) as error:
-                _fail(sending)
-                # what gathered meanwhile waits for the same broken producer: its clients may as well try again now
-                _fail(self._gathering)
-                self._gathering = _Round()
-                return error
-            except BaseException:
-                _fail(sending)
-                raise
-            self._acknowledged_at = time.monotonic()
-            for waiter in sending.waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
-            metrics.ROUND_SECONDS.observe(time.perf_counter() - started)
-            metrics.ROUND_EVENTS.observe(sum(map(len, sending.records.values())))
-            for topic, records in sending.records.items():
-                metrics.ACCEPTED.labels(topic).inc(len(records))
+        except (KafkaError, TimeoutError, OSError) as error:
+            return error
+        finally:
+            for task in flying:
+                task.cancel()
+            await asyncio.gather(*flying, return_exceptions=True)
+            # what gathered meanwhile waits for the same broken producer: its clients may as well try again now
+            _fail(self._gathering)
+            self._gathering = _Round()
 
-    async def _send(self, producer: AIOKafkaProducer, sending: _Round) -> None:
-        deadline = time.monotonic() + self._ack_timeout_s
+    async def _send(self, producer: AIOKafkaProducer, sending: _Round) -> list[asyncio.Future[Any]]:
+        """Hand the round to the producer. The acknowledgements to come."""
         acknowledgements: list[asyncio.Future[Any]] = []
-        async with asyncio.timeout(self._ack_timeout_s):
-            for topic, records in sending.records.items():
-                # the n-th batch of every partition goes before the next one of any: a partition takes one at a time
-                for batches in zip_longest(*self._batches(topic, records)):
-                    for partition, batch in enumerate(batches):
-                        if batch is not None:
-                            acknowledgement = await producer.send_batch(batch, topic, partition=partition)
-                            acknowledgement.add_done_callback(_seen)
-                            acknowledgements.append(acknowledgement)
-        # not gather: what is still to come must not be cancelled, or nobody would see its error
-        done, missing = await asyncio.wait(
-            acknowledgements, timeout=deadline - time.monotonic(), return_when=asyncio.FIRST_EXCEPTION
-        )
-        for acknowledgement in done:
-            acknowledgement.result()
-        if missing:
-            raise TimeoutError
-        for topic in self._topics:
-            self._partitions[topic] = len(await producer.partitions_for(topic))
+        try:
+            async with asyncio.timeout(self._ack_timeout_s):
+                for topic, records in sending.records.items():
+                    self._partitions[topic] = len(await producer.partitions_for(topic))  # known already: no question to Kafka
+                    # the n-th batch of every partition goes before the next one of any: a partition takes one at a time
+                    for batches in zip_longest(*await self._batches(topic, records)):
+                        for partition, batch in enumerate(batches):
+                            if batch is not None:
+                                acknowledgement = await producer.send_batch(batch, topic, partition=partition)
+                                acknowledgement.add_done_callback(_seen)
+                                acknowledgements.append(acknowledgement)
+        except BaseException:
+            _fail(sending)
+            raise
+        return acknowledgements
+
+    async def _acknowledged(self, sent: _Round, acknowledgements: list[asyncio.Future[Any]]) -> None:
+        """Wait for Kafka and tell the waiters."""
+        started = time.perf_counter()
+        try:
+            # not gather: what is still to come must not be cancelled, or nobody would see its error
+            done, missing = await asyncio.wait(acknowledgements, timeout=self._ack_timeout_s, return_when=asyncio.FIRST_EXCEPTION)
+            for acknowledgement in done:
+                acknowledgement.result()
+            if missing:
+                raise TimeoutError
+        except BaseException:
+            _fail(sent)
+            raise
+        self._acknowledged_at = time.monotonic()
+        for waiter in sent.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        metrics.ROUND_SECONDS.observe(time.perf_counter() - started)
+        metrics.ROUND_EVENTS.observe(sent.events)
+        for topic, records in sent.records.items():
+            metrics.ACCEPTED.labels(topic).inc(len(records))
 
     async def _connect(self) -> AIOKafkaProducer | None:
         attempt = 0
@@ -229,21 +251,24 @@ class GroupCommit:
             attempt += 1
         return None
 
-    def _batches(self, topic: str, records: Records) -> list[list[BatchBuilder]]:
-        """For each partition its batches, closed, in the order of the records."""
+    async def _batches(self, topic: str, records: Records) -> list[list[RecordBatch]]:
+        """For each partition its batches, closed and compressed, in the order of the records."""
         size = sum(map(len, records.values))
         metrics.RECORD_BYTES.inc(size)
         mean = size / len(records)
-        made: list[list[BatchBuilder]] = []
+        made: list[list[RecordBatch]] = []
         for of_partition in places_by_partition(records.keys, self._partitions[topic]):
-            batches: list[BatchBuilder] = []
+            batches: list[RecordBatch] = []
             codec = self._codec if mean * len(of_partition) > SMALL_BYTES else CODECS["none"]
             done = 0
             while done < len(of_partition):
-                batch = _Batch(BATCH_BYTES, codec)
+                batch = RecordBatch(BATCH_BYTES, codec)
                 done += batch.fill(records, of_partition, done)
+                batch.compress()
                 batches.append(batch)
             made.append(batches)
+            if len(records) > EARLY_EVENTS:
+                await asyncio.sleep(0)  # others get their turn: this may take some 10 ms
         return made
 
     def _discard(self, producer: AIOKafkaProducer, *, failed: bool) -> None:
@@ -251,27 +276,6 @@ class GroupCommit:
         disposal = asyncio.create_task(_dispose(producer, failed))
         self._disposals.add(disposal)
         disposal.add_done_callback(self._disposals.discard)
-
-
-class _Batch(BatchBuilder):
-    """A batch that takes many records in one call: half the time of as many calls of `append`, which does the same."""
-
-    def fill(self, records: Records, places: Sequence[int], first: int) -> int:
-        """Take the records of these places from the `first` place on, until full; closes. How many it took."""
-        keys, values, traceparents = records.keys, records.values, records.traceparents
-        append = self._builder.append
-        now_ms = int(time.time() * 1000)
-        taken = 0
-        for place in places[first:] if first else places:
-            headers = STRUCTURED
-            if traceparents and place in traceparents:
-                headers = [*STRUCTURED, ("traceparent", traceparents[place])]
-            if append(taken, now_ms, keys[place], values[place], headers) is None:
-                break
-            taken += 1
-        self._relative_offset = taken
-        self.close()
-        return taken
 
 
 def _why_not(error: Exception, topic: str | None) -> str:
