@@ -8,7 +8,7 @@ import pytest
 
 from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain import buckets
-from closedloop.kpi.domain.buckets import Bucketing, added_up, by_day, decode, dimensions_of, encode
+from closedloop.kpi.domain.buckets import Bucketing, by_day, decode, encode, merged
 from closedloop.kpi.domain.columns import MINUTE
 from kpi.events import EVENING, frame
 
@@ -75,7 +75,7 @@ def test_stored_segments_add_up_in_any_order_even_where_an_older_one_knows_less(
     parts = [ORDERS.fold(orders(500, 3)), ORDERS.fold(orders(3000, 5))]
     older = parts[0].drop("channel", parts[0].columns[-1])
     stored = [decode(encode(part)) for part in (older, parts[1])]
-    together = added_up(reversed(stored), dimensions_of(stored[1]))
+    together = merged(reversed(stored))
     assert together[MINUTE].is_sorted()
     name = parts[1].columns[-1]
     assert together[name].sum() == pytest.approx(parts[1][name].sum())

@@ -17,7 +17,8 @@ from closedloop.common.consumer.rows import receive, rejection_of
 from closedloop.common.events.rules import Refused, parse_time
 from closedloop.common.events.topics import INPUT_TOPICS, TOPIC_BY_NAME
 from closedloop.kpi.columnar.decode import ColumnarDecoder, TopicColumns
-from closedloop.kpi.columnar.strictness import StrictnessProof, with_long_strings
+from closedloop.kpi.columnar.judge import Judge
+from closedloop.kpi.columnar.strictness import Evidence, StrictnessProof, scanned
 from closedloop.kpi.columnar.times import parse_times
 from closedloop.kpi.domain.columns import COLUMNS
 from kpi.records import APPENDED, batch, encoded, envelope, numbered, rating, record
@@ -201,6 +202,7 @@ times = st.one_of(
     st.from_regex(r"\A20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})\Z"),
     texts,
 )
+NUMBERS = {"scale_min", "scale_max", "severity", "duration_s", "expected_by", "first_try", "phone", "customer_class"}
 FIELD_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "kind": st.sampled_from(["survey", "sms_rating", "other"]),
     "status": st.sampled_from(["completed", "failed", "lost"]),
@@ -261,28 +263,37 @@ def test_bytes_bent_anywhere_are_taken_and_refused_as_by_the_common_decoder(valu
 names = st.sampled_from(["type", "id", "order_id", "region", "step"])
 
 
-@given(st.lists(st.lists(names, max_size=4).map(lambda more: ["type", *more]), min_size=1, max_size=6))
-def test_a_key_that_stands_twice_is_never_proved_unique(keys: list[list[str]]) -> None:
-    proof = StrictnessProof(["type", "id", "order_id", "region", "step"], ["type"])
-    unproved = proof.unproved(proof.prepare([("{" + ",".join(f'"{key}":1' for key in of) + "}").encode() for of in keys]))
-    assert unproved.tolist() == [len(set(of)) < len(of) for of in keys]
+@given(st.lists(st.lists(st.lists(names, max_size=4).map(lambda more: ["type", *more]), min_size=1, max_size=4), min_size=1))
+def test_a_key_that_stands_twice_is_never_proved_unique(batches: list[list[list[str]]]) -> None:
+    proof = StrictnessProof(["type", "id", "order_id", "region", "step"], ["type"], ["region"])
+    for keys in batches:
+        texts = [("{" + ",".join(f'"{key}":1' for key in of) + "}").encode() for of in keys]
+        evidence = Evidence(np.arange(len(texts)), scanned(texts)[1], sum("region" in of for of in keys), is_whole=True)
+        unproved = proof.unproved(texts, proof.look(proof.prepare(texts)), [evidence])
+        assert unproved.tolist() == [len(set(of)) < len(of) for of in keys]
 
 
 @given(st.lists(st.tuples(st.integers(0, 700), st.integers(0, 700)), min_size=1, max_size=5))
 def test_a_string_of_255_bytes_is_never_overlooked(lengths: list[tuple[int, int]]) -> None:
-    found = with_long_strings([('{"' + "k" * key + '":"' + "v" * value + '"}').encode() for key, value in lengths])
+    found, _ = scanned([('{"' + "k" * key + '":"' + "v" * value + '"}').encode() for key, value in lengths])
     for pair, is_long in zip(lengths, found, strict=True):
         assert is_long or max(pair) < 255
 
 
 @pytest.mark.parametrize("topic", [topic.name for topic in INPUT_TOPICS])
-def test_ordinary_events_are_proved_not_judged_one_by_one(topic: str) -> None:
-    decoder = DECODER._topics[topic]
+def test_ordinary_events_are_proved_not_judged_one_by_one(topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[int] = []
+    monkeypatch.setattr(Judge, "event", lambda _, row: judged.append(row))
+    values = []
     for cls in TOPIC_BY_NAME[topic].types:
-        data = dict.fromkeys(cls.__annotations__["data"].__struct_fields__, "x")
-        text = encoded(envelope(data, str(cls.__struct_config__.tag), subject="C", datacontenttype="application/json"))
-        assert not decoder._proof.unproved(decoder._proof.prepare([text] * 3)).any()
-        assert not with_long_strings([text] * 3).any()
+        known = {"kind": "survey", "score": 7, "status": "failed", "topic_path": "a/b", "text": "x" * 50, "satisfied": True}
+        data = {name: known.get(name, "x") for name in cls.__annotations__["data"].__struct_fields__ if name not in NUMBERS}
+        event = envelope(data, str(cls.__struct_config__.tag), subject="C", datacontenttype="application/json")
+        values += [encoded({**event, "id": f"e-{n}"}) for n in range(3)]
+    decoder = ColumnarDecoder(NEEDED, RETENTION)
+    for _ in range(2):
+        [columns], rejections, _ = decoder.decode(numbered(values, topic))
+        assert (len(columns.at), rejections, judged) == (len(values), [], [])
 
 
 @given(st.lists(times, min_size=1, max_size=20))

@@ -14,8 +14,8 @@ from prometheus_client import Counter, Gauge
 from closedloop.common.events.topics import EVALUATIONS
 from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import store
-from closedloop.kpi.domain.buckets import added_up, decode, dimensions_of, encode
-from closedloop.kpi.domain.seen import Place, merged
+from closedloop.kpi.domain import seen
+from closedloop.kpi.domain.buckets import decode, encode, merged
 
 FANOUT: Final = 8
 """So many segments of one level become one of the next: a hash or bucket is written about log8(segments) times."""
@@ -72,10 +72,8 @@ class Compaction:
 def _merged(group: store.Group, crowd: list[store.Stored]) -> store.Segment:
     level = group.level + 1
     if group.kind == "seen":
-        hashes = merged(store.hashes_of(row.data) for row in crowd)
-        return store.seen_segment(Place(group.topic, group.partition, group.day), np.unique(hashes), level)
-    frames = [decode(row.data) for row in crowd]
-    dimensions = list(dict.fromkeys(name for frame in frames for name in dimensions_of(frame)))
-    buckets = added_up(frames, dimensions)
+        hashes = seen.merged(store.hashes_of(row.data) for row in crowd)
+        return store.seen_segment(seen.Place(group.topic, group.partition, group.day), np.unique(hashes), level)
+    buckets = merged(decode(row.data) for row in crowd)
     events = sum(row.events for row in crowd)
     return store.Segment("bucket", group.topic, group.day, group.partition, len(buckets), events, encode(buckets), level)

@@ -1,5 +1,6 @@
 """Indicators for Prometheus: refreshed beside the service's work, not by a scrape."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -9,7 +10,7 @@ from prometheus_client import Gauge
 
 from closedloop.kpi.domain.catalogue import Catalogue, Indicator
 from closedloop.kpi.domain.windows import Window, minute_of, window_start
-from closedloop.kpi.reading import BucketReader, quantities
+from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.values import REGION
 
 ALL_REGIONS: Final = "*"
@@ -43,9 +44,12 @@ class Gauges:
         for gauge in (VALUE, NUMERATOR, DENOMINATOR, SAMPLE):
             gauge.clear()
         for topic, total in totals.items():
-            named = self._named(topic, total)
+            wholes = {ALL_REGIONS: total.select(pl.col(pl.Float64).sum()).row(0, named=True)}
+            for region in self._named(topic, total):
+                wholes[region] = total.row(by_predicate=pl.col(REGION) == region, named=True)
             for indicator in self._catalogue.on(topic):
-                self._show(indicator, total, named)
+                for region, sums in wholes.items():
+                    _set(indicator, region, sums)
 
     def _named(self, topic: str, total: pl.DataFrame) -> list[str]:
         if REGION not in total.columns:
@@ -59,21 +63,17 @@ class Gauges:
         UNNAMED.labels(topic).set(max(0, len(ranked) - self._max_regions))
         return ranked[REGION].head(self._max_regions).to_list()
 
-    def _show(self, indicator: Indicator, total: pl.DataFrame, named: list[str]) -> None:
-        _set(indicator, ALL_REGIONS, quantities(total, indicator, ()).sum())
-        if named:
-            by_region = quantities(total, indicator, (REGION,)).filter(pl.col("sample") != 0)
-            for region in named:
-                _set(indicator, region, by_region.filter(pl.col(REGION) == region).drop(REGION).sum())
 
-
-def _set(indicator: Indicator, region: str, sums: pl.DataFrame) -> None:
-    figures = sums.row(0, named=True)
-    denominator = figures.get("denominator")
-    value = indicator.value(figures["numerator"], denominator)
-    SAMPLE.labels(indicator.id, region).set(figures["sample"])
-    NUMERATOR.labels(indicator.id, region).set(figures["numerator"])
+def _set(indicator: Indicator, region: str, sums: Mapping[str, float]) -> None:
+    sample = sums[indicator.sample_measure.name]
+    if not sample and region != ALL_REGIONS:
+        return
+    numerator = sums[indicator.numerator_measure.name]
+    denominator = sums[indicator.denominator_measure.name] if indicator.denominator_measure is not None else None
+    SAMPLE.labels(indicator.id, region).set(sample)
+    NUMERATOR.labels(indicator.id, region).set(numerator)
     if denominator is not None:
         DENOMINATOR.labels(indicator.id, region).set(denominator)
+    value = indicator.value(numerator, denominator)
     if value is not None:  # a gauge that is not there says that nothing is known
         VALUE.labels(indicator.id, region).set(value)

@@ -32,6 +32,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 POLL_MS: Final = 200
 GATHER_MS: Final = 20
+POLL_RECORDS: Final = 4_000
 CAUGHT_UP_EVERY_S: Final = 5.0
 TELL_EVERY_S: Final = 5.0
 BUG_TRIES: Final = 3
@@ -63,7 +64,7 @@ class Processor(Protocol[T]):
         """The topics that are read."""
 
     def decode(self, batch: Batch) -> Decoded[T]:
-        """Records → payload and rejections."""
+        """Records → payload and rejections. Called on a thread; two batches may be decoded at once."""
 
     async def apply(self, connection: Connection, payload: T) -> Sequence[Rejection]:
         """Write the effects in the open transaction; return what turned out to be unacceptable (such as too late)."""
@@ -172,7 +173,8 @@ class ConsumerLoop(Generic[T]):
                 await self._note_idle(())
                 await self._until_stop(lambda: self.watchdog.check(self._source, self._positions))
             return
-        decoded = self._decode(batch)
+        # on a thread: a large batch must not keep the one before it from being committed, or requests from being answered
+        decoded = await asyncio.to_thread(self._decode, batch)
         await self._settle()
         await self._tell_progress()
         await self._note_idle(batch.ends())
@@ -214,18 +216,22 @@ class ConsumerLoop(Generic[T]):
         room = self._max_batch
         timeout = POLL_MS
         while room > 0:
-            polled = await self._source.poll(room, timeout)
+            wanted = min(room, POLL_RECORDS)
+            polled = await self._source.poll(wanted, timeout)
+            # what was fetched before is returned without a pause; others must have their turn, the commit above all
+            await asyncio.sleep(0)
             self._failed_polls = 0
             if self._restored_generation != self._source.generation:
                 return None
             for tp, records in polled.items():
                 gathered.setdefault(tp, []).extend(records)
                 room -= len(records)
+            is_more = sum(map(len, polled.values())) == wanted
             is_busy = self._pending is not None and not self._pending.done()
             is_early = clock() < self._linger_until and not self._stopping.is_set()
-            if not gathered or not (is_busy or is_early):
+            if not gathered or not (is_busy or is_early or is_more):
                 break
-            timeout = GATHER_MS
+            timeout = GATHER_MS if is_busy or is_early else 0
         self._linger_until = clock() + self._linger_s
         slices = [Slice(tp, self._positions[tp], records) for tp, records in gathered.items() if tp in self._positions]
         if any(part.records[0].offset < part.start for part in slices):

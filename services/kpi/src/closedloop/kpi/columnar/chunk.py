@@ -17,7 +17,7 @@ from closedloop.common.events.topics import data_type
 from closedloop.kpi.columnar import rules
 from closedloop.kpi.columnar.closed import ClosedEvents
 from closedloop.kpi.columnar.judge import Judge
-from closedloop.kpi.columnar.strictness import with_long_strings
+from closedloop.kpi.columnar.strictness import Evidence, scanned
 from closedloop.kpi.columnar.times import parse_times
 from closedloop.kpi.domain.columns import AT, COLUMNS, TYPE
 
@@ -34,8 +34,9 @@ class Chunk:
     """Event time in microseconds since 1970, where not doubtful."""
     hashes: NDArray[np.uint64]
     doubtful: NDArray[np.bool_]
-    """Not shown to keep all rules."""
+    """Not shown to keep all rules (apart from strictness, for which there is `evidence`), and not judged yet."""
     frame: pl.DataFrame
+    evidence: Evidence
 
 
 class ChunkReader:
@@ -44,16 +45,25 @@ class ChunkReader:
     def __init__(self, topic: str, needed: frozenset[str], closed: ClosedEvents) -> None:
         self._schema = {name: COLUMNS[topic][name] for name in sorted(needed)}
         self._closed = closed
+        self.fields: Final = closed.keys & self._schema.keys() - {TYPE} - closed.required
+        """The optional keys that become columns."""
 
     def read(self, texts: list[bytes], first: int, judge: Judge) -> Chunk:
         """The texts are the batch's from row `first`. What no closed decoder takes is judged at once."""
-        events, rows = self._events(texts, first, judge)
+        events, rows, judged = self._events(texts, first, judge)
         at, proved = parse_times([event.time for event in events])
-        doubtful = ~proved | with_long_strings(texts)[rows - first]
+        unjudged = np.ones(len(rows), dtype=np.bool_) if not judged else ~np.isin(rows, list(judged))
+        taken = texts if len(rows) == len(texts) and not judged else [texts[row] for row in (rows[unjudged] - first).tolist()]
+        long, key_ends = scanned(taken)
+        doubtful = ~proved
+        doubtful[unjudged] |= long
         groups = self._by_class(events)
         for group in groups:
             doubtful[group.rows] |= rules.doubtful(data_type(group.cls), group.column, len(group.data))
-        return Chunk(rows, at, event_hashes(events), doubtful, self._frame(groups))
+        frame = self._frame(groups)
+        read = sum(len(frame) - frame[name].null_count() for name in self.fields)
+        evidence = Evidence(rows[unjudged], key_ends, read, is_whole=not judged)
+        return Chunk(rows, at, event_hashes(events), doubtful & unjudged, frame, evidence)
 
     def frame(self, frames: Sequence[pl.DataFrame], at: NDArray[np.int64]) -> pl.DataFrame:
         """All chunks' frames as one, with the times where they are asked for."""
@@ -62,23 +72,28 @@ class ChunkReader:
             together = together.with_columns(pl.Series(AT, at).cast(self._schema[AT]))
         return together.select(list(self._schema))
 
-    def _events(self, texts: list[bytes], first: int, judge: Judge) -> tuple[list[Any], NDArray[np.int64]]:
+    def _events(self, texts: list[bytes], first: int, judge: Judge) -> tuple[list[Any], NDArray[np.int64], set[int]]:
+        """(events, their rows, those rows that the common decoder had to judge)."""
         events: list[Any] = []
         refused: list[int] = []
+        judged: set[int] = set()
         remaining = iter(texts)
         while True:
             try:
                 events.extend(map(self._closed.decode, remaining))
                 break
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                events.append(judge.event(first + len(events)))
+                row = first + len(events)
+                events.append(judge.event(row))
                 if events[-1] is None:
-                    refused.append(len(events) - 1)
+                    refused.append(row - first)
+                else:
+                    judged.add(row)
         rows = np.arange(first, first + len(texts))
         if refused:
             rows = np.delete(rows, refused)
             events = [event for event in events if event is not None]
-        return events, rows
+        return events, rows, judged
 
     def _by_class(self, events: Sequence[Any]) -> list["_OfOneClass"]:
         if len(self._closed.model) == 2 and events:  # one type, closed and common

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -52,6 +53,7 @@ class ColumnarDecoder:
         self._retention = retention
         self._topics = {topic: _TopicDecoder(topic, columns) for topic, columns in needed.items()}
         self._second = ThreadPoolExecutor(1, thread_name_prefix="strictness")
+        self._one_at_a_time = Lock()
 
     def decode(self, batch: Batch) -> tuple[list[TopicColumns], list[Rejection], dict[TopicPartition, datetime]]:
         """(columns per topic, rejections in record order, greatest accepted event time per partition)."""
@@ -62,7 +64,7 @@ class ColumnarDecoder:
         for part in batch.slices:
             slices.setdefault(part.partition.topic, []).append(part)
         for topic, parts in slices.items():
-            with _without_garbage_collection():
+            with self._one_at_a_time, _without_garbage_collection():
                 columns, rejected = self._topics[topic].decode(parts, self._second, self._retention)
             rejections += rejected
             decoded.append(columns)
@@ -78,7 +80,7 @@ class _TopicDecoder:
         self._topic = topic
         self._closed = ClosedEvents(TOPIC_BY_NAME[topic])
         self._chunks = ChunkReader(topic, needed, self._closed)
-        self._proof = StrictnessProof(self._closed.keys, self._closed.required)
+        self._proof = StrictnessProof(self._closed.keys, self._closed.required, self._chunks.fields)
 
     def decode(
         self, parts: Sequence[Slice], second: ThreadPoolExecutor, retention: timedelta
@@ -86,16 +88,19 @@ class _TopicDecoder:
         sizes = [len(part.records) for part in parts]
         judge = Judge([record for part in parts for record in part.records])
         texts = plain_texts(judge.records)
-        # Polars proves without the interpreter's lock while this thread decodes
+        # Polars looks at the texts without the interpreter's lock while this thread decodes
         prepared = self._proof.prepare(texts)
-        proving = second.submit(self._proof.unproved, prepared) if len(texts) > _SMALL else None
+        looking = second.submit(self._proof.look, prepared) if len(texts) > _SMALL else None
         chunks = [self._chunks.read(texts[at : at + CHUNK], at, judge) for at in range(0, len(texts), CHUNK)]
-        unproved = proving.result() if proving is not None else self._proof.unproved(prepared)
+        looked = looking.result() if looking is not None else self._proof.look(prepared)
+        unproved = self._proof.unproved(texts, looked, [chunk.evidence for chunk in chunks])
         rows = np.concatenate([chunk.rows for chunk in chunks])
         at = np.concatenate([chunk.at for chunk in chunks])
         appended = np.array([record.timestamp for record in judge.records], dtype=np.int64)[rows] * 1000
         doubtful = np.concatenate([chunk.doubtful for chunk in chunks]) | unproved[rows]
         doubtful |= (at < _EARLIEST) | (at > appended + _AHEAD)
+        if judge.times:
+            doubtful &= ~np.isin(rows, list(judge.times))
         for row in rows[doubtful].tolist():
             judge.event(row)
         for place in np.flatnonzero(np.isin(rows, list(judge.times))).tolist() if judge.times else ():

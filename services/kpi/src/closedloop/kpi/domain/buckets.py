@@ -86,16 +86,21 @@ def _run_lengths(days: pl.Series) -> tuple[list[int], list[int]]:
     return runs["value"].to_list(), runs["len"].to_list()
 
 
+def merged(segments: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """One segment from several."""
+    together = pl.concat(list(segments), how="diagonal")
+    dimensions = [name for name, dtype in together.schema.items() if dtype == pl.String]
+    if _mostly_apart(together, (MINUTE, *dimensions)):
+        return together.with_columns(pl.col(pl.Float64).fill_null(0.0)).sort(MINUTE)
+    return added_up([together], dimensions)
+
+
 def added_up(segments: Iterable[pl.DataFrame], dimensions: Sequence[str]) -> pl.DataFrame:
-    """One frame of buckets from several. A measure or dimension that an older one did not know yet is 0 or null there."""
+    """One frame of sums per minute and dimensions from several, which may be told apart by more dimensions or fewer measures: one
+    that an older segment did not know yet is null or 0 there."""
     together = pl.concat(list(segments), how="diagonal")
     sums = [name for name, dtype in together.schema.items() if dtype == pl.Float64]
     return together.lazy().group_by(MINUTE, *dimensions).agg(pl.col(sums).sum()).sort(MINUTE).collect()
-
-
-def dimensions_of(segment: pl.DataFrame) -> list[str]:
-    """The dimensions of a segment: its text columns."""
-    return [name for name, dtype in segment.schema.items() if dtype == pl.String]
 
 
 def encode(buckets: pl.DataFrame) -> bytes:
