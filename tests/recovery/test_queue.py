@@ -19,6 +19,14 @@ async def test_a_dissatisfied_rating_can_be_claimed_and_is_due_two_hours_after_i
     assert "+8613800138007" not in str(queued)
 
 
+async def test_what_is_said_belongs_to_the_trace_of_the_signal(desk: Desk) -> None:
+    signal = rating("C1") | {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    await desk.take(signal, rating("C2"))
+    [traced] = [e for e in await desk.said() if e["data"]["customer_id"] == "C1"]
+    assert traced["traceparent"].split("-")[1] == "0af7651916cd43dd8448eb211c80319c"
+    assert traced["traceparent"] != signal["traceparent"]
+
+
 async def test_only_dissatisfied_customers_are_queued(desk: Desk) -> None:
     await desk.take(
         rating("content", score=9),

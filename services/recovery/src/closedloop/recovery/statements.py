@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from closedloop.common.events.model import RecoveryClosed, RecoveryContacted, RecoveryData, RecoveryQueued
+from closedloop.common.events.model import AnyEvent, RecoveryClosed, RecoveryContacted, RecoveryData, RecoveryQueued
 from closedloop.common.outbox.store import Outgoing, own_event
 from closedloop.recovery.domain.contacts import Attempt
 from closedloop.recovery.domain.recovery import Recovery
@@ -32,6 +32,7 @@ def queued(landed: Sequence[Landed]) -> list[Outgoing]:
                 process=one.candidate.first.process,
                 channel=one.candidate.first.channel,
             ),
+            cause=one.candidate.first.event,
         )
         for one in landed
         if one.opened
@@ -69,7 +70,7 @@ def _with_outcome(data: RecoveryData, after: Recovery) -> RecoveryData:
     return RecoveryData(**{**fields, "result": after.outcome, "reached": after.first_reached_at is not None})
 
 
-def _outgoing(cls: type[Any], version: int, at: datetime, data: RecoveryData) -> Outgoing:
+def _outgoing(cls: type[Any], version: int, at: datetime, data: RecoveryData, cause: AnyEvent | None = None) -> Outgoing:
     event = own_event(
         cls,
         id=f"{data.recovery_id}/{version}",
@@ -78,6 +79,7 @@ def _outgoing(cls: type[Any], version: int, at: datetime, data: RecoveryData) ->
         subject=data.recovery_id,
         sequence=version,
         data=data,
+        cause=cause,
     )
     return Outgoing(data.customer_id, event)
 

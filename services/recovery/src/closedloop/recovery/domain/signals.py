@@ -3,7 +3,7 @@
 import hashlib
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -40,6 +40,7 @@ class Signal:
     order_id: str | None
     contact_id: str | None
     campaign_id: str | None
+    event: AnyEvent = field(repr=False, compare=False)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -92,6 +93,7 @@ def signal_of(event: AnyEvent, at: datetime, threshold: float) -> Signal | None:
         order_id=order_id,
         contact_id=contact_id,
         campaign_id=campaign_id,
+        event=event,
     )
 
 

@@ -85,8 +85,13 @@ async def wake(connection: Connection, customers: list[str], now: datetime) -> N
     """A contact that was counted no longer is: whoever waits for the limit is looked at again by the next `requeue`."""
     if customers:
         await connection.execute(
-            """UPDATE recovery SET available_at = least(available_at, $2)
-               WHERE customer_id = ANY ($1) AND status = 'deferred' AND deferred_for = 'contact_limit'""",
+            """WITH limited AS (   -- in the consumer's order of locking
+                   SELECT recovery_id FROM recovery
+                   WHERE customer_id = ANY ($1) AND status = 'deferred' AND deferred_for = 'contact_limit'
+                   ORDER BY customer_id FOR UPDATE
+               )
+               UPDATE recovery r SET available_at = least(r.available_at, $2)
+               FROM limited WHERE r.recovery_id = limited.recovery_id""",
             customers,
             now,
         )
