@@ -17,25 +17,42 @@ from closedloop.local.ports import free_port
 READY_S = 40.0
 
 
+def _start(
+    folder: Path, issuer: Issuer, port: int, kafka_bootstrap: str, recovery_url: str, environment: dict[str, str]
+) -> "subprocess.Popen[bytes]":
+    settings = {
+        "KAFKA_BOOTSTRAP": kafka_bootstrap,
+        "RECOVERY_DATABASE_URL": recovery_url,
+        "RECOVERY_PORT": str(port),
+        # the broker waits for a member that died; the next with its name takes its place at once
+        "RECOVERY_GROUP_MEMBER": "recovery-tests",
+        "RECOVERY_SESSION_TIMEOUT_MS": "6000",
+        **issuer.environment(),
+        **environment,
+    }
+    with (folder / "recovery.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "closedloop.recovery", "serve"], env={**os.environ, **settings}, stdout=log, stderr=log
+        )
+
+
+async def run_until_crash(folder: Path, kafka_bootstrap: str, recovery_url: str, point: str) -> int:
+    """The exit code of a process that dies at a named place."""
+    process = _start(folder, Issuer(folder / "issuer"), free_port(), kafka_bootstrap, recovery_url, {"CRASHPOINT": point})
+    try:
+        return await asyncio.to_thread(process.wait, READY_S)
+    finally:
+        process.kill()
+        process.wait()
+
+
 @contextlib.asynccontextmanager
 async def recovery_process(
     folder: Path, kafka_bootstrap: str, recovery_url: str, **environment: str
 ) -> AsyncIterator[tuple[httpx2.AsyncClient, Issuer, "subprocess.Popen[bytes]"]]:
     """A client of a service that is ready, the issuer of its tokens, its process. Ends it with SIGTERM."""
-    issuer = Issuer(folder / "issuer")
-    port = free_port()
-    settings = {
-        "KAFKA_BOOTSTRAP": kafka_bootstrap,
-        "RECOVERY_DATABASE_URL": recovery_url,
-        "RECOVERY_PORT": str(port),
-        **issuer.environment(),
-        **environment,
-    }
-    log = (folder / "recovery.log").open("ab")
-    process = subprocess.Popen(  # noqa: ASYNC220 (returns at once; asyncio's own would end with the test's loop)
-        [sys.executable, "-m", "closedloop.recovery", "serve"], env={**os.environ, **settings}, stdout=log, stderr=log
-    )
-    log.close()
+    issuer, port = Issuer(folder / "issuer"), free_port()
+    process = _start(folder, issuer, port, kafka_bootstrap, recovery_url, environment)
     try:
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
             await _until_ready(client, process, folder / "recovery.log")

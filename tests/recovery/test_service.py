@@ -8,17 +8,19 @@ from typing import Any
 
 import httpx2
 import msgspec
+import pytest
 import schemathesis
 from aiokafka import AIOKafkaConsumer
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
+from closedloop.common.consumer.crashpoints import EXIT_CODE
 from closedloop.common.kafka.admin import ensure_topics
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.sink import KafkaSink, Message
 from recovery.desk import closed_complaint, rating
-from recovery.running import bearer, recovery_process
+from recovery.running import bearer, recovery_process, run_until_crash
 
 HEADERS = [("content-type", b"application/cloudevents+json")]
 DEADLINE_S = 30.0
@@ -86,6 +88,25 @@ async def test_from_the_event_to_the_recorded_call(
         process.terminate()
         assert await asyncio.to_thread(process.wait, 20) == 0
     assert "13800138007" not in (tmp_path / "recovery.log").read_text()
+
+
+@pytest.mark.parametrize("point", ["consumer.after_effects", "consumer.after_commit", "relay.after_publish"])
+async def test_a_crash_leaves_one_recovery_and_what_is_said_twice_has_one_id(
+    tmp_path: Path, kafka_bootstrap: str, recovery_url: str, unique_name: str, point: str
+) -> None:
+    kafka = KafkaSettings(bootstrap=kafka_bootstrap)
+    await ensure_topics(kafka)
+    customer = f"C-{unique_name}"
+    await send(kafka, "evaluations", rating(customer, datetime.now(UTC), region=unique_name))
+    assert await run_until_crash(tmp_path, kafka_bootstrap, recovery_url, point) == EXIT_CODE
+    async with recovery_process(tmp_path, kafka_bootstrap, recovery_url) as (client, issuer, _):
+        claim = await claimed(client, bearer(issuer, "agent", "ann", unique_name))
+        story = (await client.get(f"/v1/recoveries/{claim['recovery_id']}", headers=bearer(issuer, "agent", "ann"))).json()
+        assert len(story["signals"]) == 1
+        assert [h["action"] for h in story["history"]] == ["queued", "claimed"]
+        # said a second time only where the crash came between Kafka's word and ours
+        said = await said_about(kafka, customer, 2 if point == "relay.after_publish" else 1)
+    assert {e["id"] for e in said} == {f"{claim['recovery_id']}/1"}
 
 
 async def test_no_request_breaks_the_service_and_every_answer_is_as_described(
