@@ -22,6 +22,7 @@ from closedloop.kpi.columnar.times import parse_times
 from closedloop.kpi.domain.columns import AT, COLUMNS, TYPE
 
 CHUNK: Final = 4096
+_INT64: Final = 2**63
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,8 @@ class _OfOneClass:
         values = self.column(name)
         if name == "level":  # the one field that may be text or a number stands as text
             values = [value if value is None else str(value) for value in values]
+        if dtype == pl.Int64:  # JSON's whole numbers have no limit; one that is no column's is as good as unknown
+            values = [value if value is None or abs(value) < _INT64 else None for value in values]
         return pl.Series(name, values, dtype=dtype, strict=True)
 
 

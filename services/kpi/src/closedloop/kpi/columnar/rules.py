@@ -26,6 +26,7 @@ Column: TypeAlias = Callable[[str], Sequence[Any]]
 """Field name → the values of all rows of one event type; asked for only where a rule needs it."""
 
 _CODES: Final = ("region", "product", "process", "channel")
+_SEVERITIES: Final = frozenset({1, 2, 3, 4})
 _E164: Final = r"^\+[1-9][0-9]{6,14}$"
 
 
@@ -42,7 +43,8 @@ def doubtful(data: type[Any], column: Column, rows: int) -> Mask:
     return mask
 
 
-def _doubt_codes(mask: Mask, values: Sequence[str | None], match: Callable[[str], object]) -> None:
+def _doubt_codes(mask: Mask, values: Sequence[Any], match: Callable[[Any], object]) -> None:
+    """Few different values, each looked at once."""
     refused = {value for value in set(values) if value is not None and not match(value)}
     if refused:
         mask |= np.fromiter((value in refused for value in values), dtype=np.bool_, count=len(values))
@@ -72,8 +74,7 @@ def _score(mask: Mask, column: Column) -> None:
 
 
 def _severity(mask: Mask, column: Column) -> None:
-    severity = _floats(column("severity"))
-    mask |= ~(np.isnan(severity) | ((severity >= 1) & (severity <= 4)))
+    _doubt_codes(mask, column("severity"), _SEVERITIES.__contains__)
 
 
 def _order(mask: Mask, column: Column) -> None:
