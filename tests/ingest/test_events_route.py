@@ -1,6 +1,8 @@
 """POST /v1/events: CloudEvents over HTTP in three modes; what is refused, and in which words."""
 
+import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from closedloop.common.events.decoder import decode_record
 from closedloop.common.events.rules import MAX_EVENT_BYTES
 from closedloop.common.events.topics import INPUT_TOPICS
 from closedloop.common.kafka.partitioner import partition_of
-from ingest.door import BATCH, STRUCTURED, Door, example
+from ingest.door import BATCH, STRUCTURED, Door, example, opened
 
 RAW = json.dumps(example(), ensure_ascii=False).encode()
 OBJECT = json.dumps({**example()["data"], "contact_id": "k-1"}).encode()
@@ -60,6 +62,23 @@ async def test_events_of_one_request_keep_their_order(door: Door) -> None:
         ids = [event["id"] for event in stored if event["data"]["customer_id"] == customer]
         assert ids == sorted(ids)
     assert len(stored) == 3_000
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "lz4", "zstd"])
+async def test_more_than_one_kafka_batch_of_one_customer_keeps_its_order(
+    kafka_bootstrap: str, tmp_path: Path, compression: str
+) -> None:
+    async with opened(kafka_bootstrap, tmp_path, compression=compression) as door:
+        events = [example(id=f"{n:05}", data={"comment": "x" * 200}) for n in range(4_000)]
+        answers = await asyncio.gather(
+            *(door.post("/v1/events", events[first : first + 1_000], BATCH) for first in range(0, 4_000, 1_000))
+        )
+        assert [answer.json()["accepted"] for answer in answers] == [1_000] * 4
+        stored = [event["id"] for event in await door.stored_events("evaluations")]
+        assert sorted(stored) == [event["id"] for event in events]
+        for first in range(0, 4_000, 1_000):
+            of_request = [name for name in stored if first <= int(name) < first + 1_000]
+            assert of_request == sorted(of_request)
 
 
 @pytest.mark.parametrize(
