@@ -43,6 +43,7 @@ from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.compaction import Compaction
 from closedloop.kpi.consumer import KpiProcessor, Payload
 from closedloop.kpi.counting import Counting
+from closedloop.kpi.main import calm_collector
 from closedloop.kpi.settings import MEGABYTE, KpiSettings
 from closedloop.local.kafka import KafkaServer
 from closedloop.local.ports import free_port
@@ -188,6 +189,7 @@ class Timed(KpiProcessor):
 
 async def count_events(kafka: KafkaSettings, url: str, count: int) -> dict[str, float]:
     settings = KpiSettings()
+    calm_collector()
     catalogue = load_catalogue()
     pool = await create_pool(url, "kpi")
     sink = KafkaSink(kafka, "bench")

@@ -1,9 +1,9 @@
 """Some thousand texts → columns. So few that their objects are still in the processor's cache when a column is read from them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import repeat
-from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -125,7 +125,7 @@ class _OfOneClass:
     def column(self, name: str) -> list[Any]:
         """A data field's values."""
         if name not in self._columns:
-            self._columns[name] = list(map(attrgetter(name), self.data))
+            self._columns[name] = _reader(name)(self.data)
         return self._columns[name]
 
     def series(self, name: str, dtype: pl.DataType) -> pl.Series:
@@ -142,11 +142,20 @@ class _OfOneClass:
         return pl.Series(name, values, dtype=dtype, strict=True)
 
 
+@cache
+def _reader(name: str) -> Callable[[Sequence[Any]], list[Any]]:
+    """Reads a field of each object. Compiled with the name in it, which is nearly twice as fast as attrgetter."""
+    if not name.isidentifier():
+        raise ValueError(name)
+    reader: Callable[[Sequence[Any]], list[Any]] = eval(f"lambda objects: [o.{name} for o in objects]")  # noqa: S307
+    return reader
+
+
 def event_hashes(events: Sequence[Any]) -> NDArray[np.uint64]:
     """64 bits of (source, id) each: XXH3 of the id, seeded with XXH3 of the source. Stored, so it must never change."""
     digest = xxhash.xxh3_64_intdigest
-    ids = map(str.encode, map(attrgetter("id"), events))
-    sources = list(map(attrgetter("source"), events))
+    ids = [event.id.encode() for event in events]
+    sources = [event.source for event in events]
     seeds = {source: digest(source.encode()) for source in set(sources)}
     seeding: Any = repeat(next(iter(seeds.values()))) if len(seeds) == 1 else map(seeds.__getitem__, sources)
     return np.fromiter(map(digest, ids, seeding), dtype=np.uint64, count=len(events))
