@@ -91,7 +91,10 @@ class Faults:
         for point in CRASH_POINTS:
             service.stop()
             service.launch({"CRASHPOINT": point, "CRASHPOINT_SKIP": "1" if point.startswith("consumer") else "0"})
-            ended = service.wait(HIT_WITHIN_S)
+            try:
+                ended = service.wait(HIT_WITHIN_S)
+            except TimeoutError:
+                raise AssertionError(f"{name} did not come to {point}; {self._state_of(name)}") from None
             assert ended == EXIT_CODE, f"{name} ended with {ended} before {point}: {service.complaint()}"
             if point.startswith("relay"):
                 assert self._fetchval(f"SELECT count(*) FROM {name}.outbox") > 0, f"{name} at {point}: nothing to be said again"
@@ -177,6 +180,11 @@ class Faults:
     def _positions(self, name: str) -> dict[tuple[str, int], int]:
         rows = self._query(f"SELECT topic, partition, next_offset FROM {name}.consumer_offset")
         return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+    def _state_of(self, name: str) -> str:
+        """What a failed run needs to be understood."""
+        rows = self._query(f"SELECT topic, partition, next_offset, watermark, moved_at, caught_up_at FROM {name}.consumer_offset")
+        return f"lag {self._lag(name)}, readiness {self._stack.service(name).readiness()}, {[tuple(map(str, row)) for row in rows]}"
 
     def _fetchval(self, query: str) -> int:
         return int(self._query(query)[0][0])

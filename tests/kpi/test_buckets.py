@@ -9,7 +9,7 @@ import pytest
 from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain import buckets
 from closedloop.kpi.domain.buckets import Bucketing, by_day, decode, encode, merged
-from closedloop.kpi.domain.columns import MINUTE
+from closedloop.kpi.domain.columns import COLUMNS, MINUTE
 from kpi.events import EVENING, frame
 
 CATALOGUE = load_catalogue()
@@ -86,3 +86,10 @@ def test_stored_segments_add_up_in_any_order_even_where_an_older_one_knows_less(
 def test_single_columns_are_read_where_the_segment_has_them() -> None:
     folded = ORDERS.fold(orders(10, 3))
     assert decode(encode(folded), [MINUTE, "region", "unknown"]).columns == [MINUTE, "region"]
+
+
+@pytest.mark.parametrize("topic", sorted({indicator.topic for indicator in CATALOGUE.indicators}))
+def test_events_of_every_topic_fold_from_the_columns_that_are_read(topic: str) -> None:
+    raw = buckets.needed_columns(CATALOGUE, topic)
+    empty = pl.DataFrame(schema={name: COLUMNS[topic][name] for name in sorted(raw)} | {MINUTE: pl.Int32})
+    assert Bucketing.of(CATALOGUE, topic).fold(empty).is_empty()

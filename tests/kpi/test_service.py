@@ -187,6 +187,32 @@ async def test_a_crash_between_commit_and_kafka_loses_and_doubles_nothing(
     await connection.close()
 
 
+async def test_two_processes_share_the_partitions_and_one_takes_over_when_the_other_is_killed(
+    tmp_path: Path, kafka_bootstrap: str, kpi_url: str, unique_name: str, topics: None
+) -> None:
+    at = (datetime.now(UTC) - timedelta(minutes=3)).isoformat()
+
+    def event(number: int) -> tuple[str, bytes]:
+        name = f"{unique_name}-{number}"
+        return name, encoded(envelope(rating(region=unique_name), id=f"{name}-shared", time=at))
+
+    def events(numbers: range) -> list[tuple[str, bytes]]:
+        return list(map(event, numbers))
+
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    async with running(folders[0], kafka_bootstrap, kpi_url) as one:
+        await send(kafka_bootstrap, "evaluations", events(range(1000)))
+        async with running(folders[1], kafka_bootstrap, kpi_url) as two:
+            await send(kafka_bootstrap, "evaluations", events(range(500, 2000)))
+            await two.until_sample("dissatisfied_share", 2000, region=unique_name)
+            await send(kafka_bootstrap, "evaluations", events(range(1500, 3000)))
+            one.process.kill()
+            await send(kafka_bootstrap, "evaluations", events(range(4000)))
+            await two.until_sample("dissatisfied_share", 4000, region=unique_name)
+
+
 async def test_a_breach_is_published_and_a_new_process_does_not_say_it_again(
     tmp_path: Path, kafka_bootstrap: str, kpi_url: str, unique_name: str, topics: None
 ) -> None:
@@ -224,6 +250,8 @@ async def statements(bootstrap: str, region: str) -> list[Any]:
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 found |= {event["id"]: event for event in map(json.loads, (record.value for record in records))}
-        return [e for e in found.values() if e["data"]["region"] == region and e["data"]["indicator_id"] == "order_failure_rate"]
+        return [
+            e for e in found.values() if e["data"].get("region") == region and e["data"]["indicator_id"] == "order_failure_rate"
+        ]
     finally:
         await consumer.stop()

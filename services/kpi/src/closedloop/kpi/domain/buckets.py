@@ -49,7 +49,7 @@ class Bucketing:
         events = with_derived(frame, self.topic, self.derived, self.dissatisfied_below)
         keys = (MINUTE, *self.dimensions)
         values = [measure.expression.alias(measure.name) for measure in self.measures]
-        if _mostly_apart(frame, keys):
+        if _mostly_apart(events, keys):
             buckets = events.lazy().select(*keys, *values)
         else:
             buckets = events.lazy().group_by(keys).agg(pl.Expr.sum(value) for value in values)
