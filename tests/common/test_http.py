@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -280,6 +281,11 @@ def test_a_foreign_cursor_is_refused_and_does_not_crash(text: str) -> None:
         assert decode_cursor(text, [int]) is not None
     except InvalidRequest as refused:
         assert "cursor" in (refused.detail or "")
+
+
+def test_a_cursor_whose_time_lost_its_offset_is_refused() -> None:
+    with pytest.raises(InvalidRequest):
+        decode_cursor(encode_cursor(["2026-11-20T08:00:00"]), [datetime])
 
 
 async def test_a_repeated_key_gets_the_first_answer_and_another_request_is_refused(database_url: str) -> None:

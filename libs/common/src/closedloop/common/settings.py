@@ -1,5 +1,6 @@
 """Settings that all services share. Each service adds its own in its `settings.py`; the environment is the contract."""
 
+import os
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
@@ -49,6 +50,6 @@ class ServerSettings(BaseSettings):
     database_url: SecretStr = Field(
         SecretStr(""), description="postgresql://role:password@host:port/database of the service's role"
     )
-    log_level: str = "INFO"
+    log_level: str = Field(default_factory=lambda: os.environ.get("LOG_LEVEL", "INFO"), description="LOG_LEVEL is for all services")
     group_member: str | None = Field(None, description="static member id of the consumer group, such as the pod's name")
     session_timeout_ms: int = Field(45_000, ge=6_000, le=1_800_000)

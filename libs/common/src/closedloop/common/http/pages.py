@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -40,7 +41,10 @@ def decode_cursor(cursor: str | None, kinds: Sequence[type]) -> list[Any] | None
         parts = msgspec.json.decode(raw, type=list[Any])
         if len(parts) != len(kinds):
             raise ValueError
-        return [msgspec.convert(part, kind) for part, kind in zip(parts, kinds, strict=True)]
+        key = [msgspec.convert(part, kind) for part, kind in zip(parts, kinds, strict=True)]
+        if any(isinstance(part, datetime) and part.tzinfo is None for part in key):
+            raise ValueError
+        return key
     except (ValueError, binascii.Error, msgspec.MsgspecError):
         raise InvalidRequest("cursor: is not one that this list gave; leave it out to begin anew") from None
 

@@ -79,7 +79,7 @@ class KafkaSink:
                     linger_ms=5,
                     max_batch_size=256 * 1024,
                     max_request_size=2 * MAX_RECORD_BYTES,
-                    compression_type="lz4",
+                    compression_type="zstd",
                     request_timeout_ms=REQUEST_TIMEOUT_MS,
                 )
                 try:
