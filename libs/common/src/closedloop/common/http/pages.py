@@ -41,7 +41,7 @@ def decode_cursor(cursor: str | None, kinds: Sequence[type]) -> list[Any] | None
         parts = msgspec.json.decode(raw, type=list[Any])
         if len(parts) != len(kinds):
             raise ValueError
-        key = [msgspec.convert(part, kind) for part, kind in zip(parts, kinds, strict=True)]
+        key: list[Any] = [msgspec.convert(part, kind) for part, kind in zip(parts, kinds, strict=True)]
         if any(isinstance(part, datetime) and part.tzinfo is None for part in key):
             raise ValueError
         return key
