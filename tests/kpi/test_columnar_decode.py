@@ -287,6 +287,7 @@ def test_bytes_bent_anywhere_are_taken_and_refused_as_by_the_common_decoder(valu
 names = st.sampled_from(["type", "id", "order_id", "region", "step"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.lists(names, max_size=4).map(lambda more: ["type", *more]), min_size=1, max_size=4), min_size=1))
 def test_a_key_that_stands_twice_is_never_proved_unique(batches: list[list[list[str]]]) -> None:
     proof = StrictnessProof(["type", "id", "order_id", "region", "step"], ["type"], ["region"])
@@ -297,6 +298,7 @@ def test_a_key_that_stands_twice_is_never_proved_unique(batches: list[list[list[
         assert unproved.tolist() == [len(set(of)) < len(of) for of in keys]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 700), st.integers(0, 700)), min_size=1, max_size=5))
 def test_a_string_of_255_bytes_is_never_overlooked(lengths: list[tuple[int, int]]) -> None:
     found, _ = scanned([('{"' + "k" * key + '":"' + "v" * value + '"}').encode() for key, value in lengths])
@@ -320,6 +322,7 @@ def test_ordinary_events_are_proved_not_judged_one_by_one(topic: str, monkeypatc
         assert (len(columns.at), rejections, judged) == (len(values), [], [])
 
 
+@settings(deadline=None)
 @given(st.lists(times, min_size=1, max_size=20))
 def test_times_are_what_the_common_rules_read(texts_: list[str]) -> None:
     micros, proved = parse_times(texts_)

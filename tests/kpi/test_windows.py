@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedloop.kpi.domain.rolling import over_windows
@@ -70,6 +70,7 @@ buckets = st.lists(st.tuples(st.sampled_from(["NJ", "SZ", None]), st.integers(0,
 windows = st.lists(st.tuples(st.integers(-5, 55), st.integers(0, 30)).map(lambda w: (w[0], w[0] + w[1])), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(buckets, windows)
 def test_sums_over_many_windows_equal_sums_over_each(
     rows: list[tuple[str | None, int, float]], asked: list[tuple[int, int]]
