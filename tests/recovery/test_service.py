@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from closedloop.common.consumer.crashpoints import EXIT_CODE
 from closedloop.common.kafka.admin import ensure_topics
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.sink import KafkaSink, Message
+from closedloop.local.kafka import KafkaServer
+from closedloop.local.ports import free_port
 from recovery.desk import closed_complaint, rating
 from recovery.running import bearer, recovery_process, run_until_crash
 
@@ -90,16 +93,25 @@ async def test_from_the_event_to_the_recorded_call(
     assert "13800138007" not in (tmp_path / "recovery.log").read_text()
 
 
+@pytest.fixture
+def own_kafka(server_folder: Path) -> Iterator[str]:
+    """A broker with no other test's ratings: the first message to be published is then this test's."""
+    server = KafkaServer(server_folder / "kafka", free_port())
+    server.start()
+    yield server.bootstrap
+    server.stop()
+
+
 @pytest.mark.parametrize("point", ["consumer.after_effects", "consumer.after_commit", "relay.after_publish"])
 async def test_a_crash_leaves_one_recovery_and_what_is_said_twice_has_one_id(
-    tmp_path: Path, kafka_bootstrap: str, recovery_url: str, unique_name: str, point: str
+    tmp_path: Path, own_kafka: str, recovery_url: str, unique_name: str, point: str
 ) -> None:
-    kafka = KafkaSettings(bootstrap=kafka_bootstrap)
+    kafka = KafkaSettings(bootstrap=own_kafka)
     await ensure_topics(kafka)
     customer = f"C-{unique_name}"
     await send(kafka, "evaluations", rating(customer, datetime.now(UTC), region=unique_name))
-    assert await run_until_crash(tmp_path, kafka_bootstrap, recovery_url, point) == EXIT_CODE
-    async with recovery_process(tmp_path, kafka_bootstrap, recovery_url) as (client, issuer, _):
+    assert await run_until_crash(tmp_path, own_kafka, recovery_url, point) == EXIT_CODE
+    async with recovery_process(tmp_path, own_kafka, recovery_url) as (client, issuer, _):
         claim = await claimed(client, bearer(issuer, "agent", "ann", unique_name))
         story = (await client.get(f"/v1/recoveries/{claim['recovery_id']}", headers=bearer(issuer, "agent", "ann"))).json()
         assert len(story["signals"]) == 1
