@@ -12,7 +12,7 @@ from closedloop.common.events.contract import example_file
 from closedloop.common.events.decoder import check, decode_record, decode_structured
 from closedloop.common.events.model import EvaluationData
 from closedloop.common.events.rules import MAX_EVENT_BYTES, Refused, is_dissatisfied, parse_time
-from closedloop.common.events.strict_json import check_strict, is_plainly_strict, keys_of
+from closedloop.common.events.strict_json import check_strict
 
 NOW = datetime(2026, 11, 20, 1, tzinfo=UTC)
 EXAMPLE: dict[str, Any] = json.loads(example_file("evaluation.submitted.v1").read_text(encoding="utf-8"))
@@ -105,13 +105,12 @@ def test_the_quick_proof_never_lets_a_duplicate_key_through(
         text = text.replace('"region"', f'"region"{spaces[1]}"NJ"{spaces[0]}"region"', 1)
     raw = text.encode()
     try:
-        event = decode_structured(raw)
+        decode_structured(raw)
     except Refused:
         assert twice or any(not isinstance(changes.get(k), str | None) for k in ("comment", "reason"))
         return
     assert not twice
     check_strict(raw)  # what was taken by the quick proof passes the full one
-    assert isinstance(is_plainly_strict(raw, keys_of(event, event.data) + 1), bool)
 
 
 @given(st.datetimes(datetime(2000, 1, 1), datetime(2026, 1, 1)), st.integers(-14 * 60, 14 * 60))  # noqa: DTZ001

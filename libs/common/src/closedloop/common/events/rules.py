@@ -12,7 +12,6 @@ from closedloop.common.events.model import (
     CustomerData,
     EnquiryRegisteredData,
     EvaluationData,
-    Event,
     InputEvent,
     OrderStatusChangedData,
 )
@@ -235,8 +234,3 @@ def check_input(event: InputEvent) -> None:
     if data.phone is not None and not E164.match(data.phone):
         raise Refused("data.phone", "must be E.164, such as +8613800138000")
     _CHECK_OF[type(data)](data)
-
-
-def occurred_at(event: Event) -> datetime:
-    """The event's time as an aware datetime in UTC. Raises Refused."""
-    return parse_time(event.time)
