@@ -13,14 +13,15 @@ import jwt
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from fastapi import APIRouter, Body, Depends, FastAPI, Request, Response
+from fastapi import Body, Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedloop.common.auth import Authenticator, Principal, Requires
+from closedloop.common.auth.access import Requires, Router
+from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import ALL_SCOPES, SCOPES_BY_ROLE, TICKETS_READ, TICKETS_WRITE
-from closedloop.common.auth.tokens import KEYS_RETRY_S
+from closedloop.common.auth.tokens import KEYS_RETRY_S, Authenticator
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.http.pages import Cursor, decode_cursor, encode_cursor
 from closedloop.common.http.preconditions import IDEMPOTENCY_DDL, IfMatch, check_version, once, set_etag
@@ -62,7 +63,7 @@ def _jwks() -> str:
 
 @pytest.fixture
 async def client(jwks: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    router = APIRouter()
+    router = Router()
     reader = Annotated[Principal, Depends(Requires(TICKETS_READ))]
 
     @router.get("/v1/things")

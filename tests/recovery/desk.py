@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from aiokafka import ConsumerRecord
 
-from closedloop.common.auth import Principal
+from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import SCOPES_BY_ROLE
 from closedloop.common.consumer.rows import Received
 from closedloop.common.events.decoder import decode_structured

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
-from closedloop.common.auth import Principal
+from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import SCOPES_BY_ROLE
 from closedloop.common.consumer.failures import Rejection
 from closedloop.common.consumer.rows import Received, receive

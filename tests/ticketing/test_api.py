@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from closedloop.common.auth import Authenticator
+from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.http.pages import encode_cursor
 from closedloop.common.settings import AuthSettings

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance
 
-from closedloop.common.auth import Authenticator, Principal
+from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import ALL_SCOPES
+from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.postgres.pool import create_pool
 from closedloop.common.settings import AuthSettings

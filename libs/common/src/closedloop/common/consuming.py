@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from closedloop.common.auth import Principal, Requires
+from closedloop.common.auth.access import Requires, Router
+from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import OPERATIONS
 from closedloop.common.consumer.dead_letters import DeadLetters
 from closedloop.common.consumer.loop import ConsumerLoop, Processor
@@ -90,7 +91,7 @@ async def consuming(
 
 def operations_routes() -> APIRouter:
     """What an operator may tell a consumer."""
-    router = APIRouter(prefix="/v1/consumer", tags=["operations"])
+    router = Router(prefix="/v1/consumer", tags=["operations"])
 
     @router.post("/resume", summary="Go on after too many rejections had paused it; for 15 minutes nothing pauses it again")
     async def resume(request: Request, _: Annotated[Principal, Depends(Requires(OPERATIONS))]) -> dict[str, str | None]:

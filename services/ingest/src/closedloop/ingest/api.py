@@ -9,8 +9,9 @@ from typing import Any, Final
 from fastapi import APIRouter
 from starlette.types import Receive
 
-from closedloop.common.auth import Authenticator, Principal, check_scope
+from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import EVENTS_WRITE
+from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.events.rules import Refused
 from closedloop.common.http.problems import BadRequest, TooManyRequests
 from closedloop.ingest.answers import answer
@@ -81,7 +82,7 @@ class Doors:
     async def _admit(self, headers: Headers) -> Principal:
         authorization = headers.get(b"authorization", b"").decode("latin-1")
         principal = self._authenticator.remembered(authorization) or await self._authenticator.authenticate(authorization)
-        check_scope(principal, EVENTS_WRITE)
+        principal.check_scope(EVENTS_WRITE)
         wait = self._rates.wait(principal.client, time.monotonic())
         if wait > 0:
             raise TooManyRequests(

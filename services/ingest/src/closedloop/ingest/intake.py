@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from closedloop.common.auth import Principal
+from closedloop.common.auth.principal import Principal
 from closedloop.common.events.rules import Refused
 from closedloop.common.http.problems import TooLarge, Unavailable
 from closedloop.ingest import metrics

@@ -7,7 +7,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from closedloop.common.auth import Authenticator
+from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.events.topics import INPUT_TOPICS
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.kafka.client import KafkaSettings

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 
-from closedloop.common.auth import Principal, Requires
+from closedloop.common.auth.access import Requires, Router
+from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import INDICATORS_READ
 from closedloop.common.events.rules import Refused, parse_time
 from closedloop.common.http.pages import Cursor, Limit, Page, decode_cursor, page_of
@@ -26,7 +27,7 @@ from closedloop.kpi.domain.windows import (
 from closedloop.kpi.schemas import IndicatorValue, IndicatorView, Point, Series
 from closedloop.kpi.values import REGION, Values
 
-router = APIRouter(prefix="/v1/indicators", tags=["indicators"])
+router = Router(prefix="/v1/indicators", tags=["indicators"])
 Reader = Annotated[Principal, Depends(Requires(INDICATORS_READ))]
 Time = Annotated[str | None, Query(description="RFC 3339 with an offset, such as 2026-11-20T08:00:00+08:00 (+ as %2B)")]
 _ALL_DIMENSIONS: Final = tuple(dict.fromkeys(name for names in DIMENSIONS.values() for name in names))

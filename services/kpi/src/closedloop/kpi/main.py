@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from fastapi import FastAPI
 
-from closedloop.common.auth import Authenticator
+from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.consuming import Parts, consuming, operations_routes
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.kafka.client import KafkaSettings

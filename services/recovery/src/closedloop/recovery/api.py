@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
-from closedloop.common.auth import Principal, Requires
+from closedloop.common.auth.access import Requires, Router
+from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import PHONES_REVEAL, RECOVERIES_CLAIM, RECOVERIES_READ
 from closedloop.common.http.pages import Cursor, Limit, Page, decode_cursor, page_of
 from closedloop.common.http.preconditions import IdempotencyKey, set_etag
@@ -26,7 +27,7 @@ from closedloop.recovery.domain.segments import Segment
 from closedloop.recovery.service import Asked, Recoveries
 from closedloop.recovery.store.recoveries import Listing
 
-router = APIRouter(prefix="/v1", tags=["recovery"], responses=PROBLEMS)
+router = Router(prefix="/v1", tags=["recovery"], responses=PROBLEMS)
 Agent = Annotated[Principal, Depends(Requires(RECOVERIES_CLAIM))]
 Reader = Annotated[Principal, Depends(Requires(RECOVERIES_READ))]
 Revealer = Annotated[Principal, Depends(Requires(PHONES_REVEAL))]

@@ -2,11 +2,12 @@
 
 from typing import Final
 
-from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from closedloop.common.auth import Authenticator, Principal, check_scope
+from closedloop.common.auth.access import SecuredRoute
+from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import RECOVERIES_CLAIM
+from closedloop.common.auth.tokens import Authenticator
 from closedloop.recovery.answers import answered
 from closedloop.recovery.claiming import Claims
 from closedloop.recovery.service import Asked
@@ -14,7 +15,7 @@ from closedloop.recovery.service import Asked
 _NEEDS_MORE: Final = frozenset({b"transfer-encoding", b"idempotency-key"})
 
 
-class ClaimRoute(APIRoute):
+class ClaimRoute(SecuredRoute):
     """Stands in OpenAPI as declared; every request that is not the everyday one is answered as declared, too."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -23,7 +24,7 @@ class ClaimRoute(APIRoute):
         if principal is None:
             await super().handle(scope, receive, send)
             return
-        check_scope(principal, RECOVERIES_CLAIM)
+        principal.check_scope(RECOVERIES_CLAIM)
         claims: Claims = scope["app"].state.claims
         await answered(await claims.claim(Asked(principal, None, b"")))(scope, receive, send)
 

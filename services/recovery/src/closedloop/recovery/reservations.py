@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from closedloop.common.auth import Principal
+from closedloop.common.auth.principal import Principal
 from closedloop.common.http.preconditions import once
 from closedloop.common.http.problems import Conflict, InvalidRequest, NotFound
 from closedloop.common.postgres.pool import Connection, Pool

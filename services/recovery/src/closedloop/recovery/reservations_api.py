@@ -3,9 +3,10 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 
-from closedloop.common.auth import Principal, Requires
+from closedloop.common.auth.access import Requires, Router
+from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import CONTACTS_RESERVE
 from closedloop.common.http.preconditions import IdempotencyKey
 from closedloop.recovery import schemas
@@ -13,7 +14,7 @@ from closedloop.recovery.answers import PROBLEMS, answered
 from closedloop.recovery.api import asked
 from closedloop.recovery.reservations import Reservations
 
-router = APIRouter(prefix="/v1/contacts/reservations", tags=["contacts"], responses=PROBLEMS)
+router = Router(prefix="/v1/contacts/reservations", tags=["contacts"], responses=PROBLEMS)
 Planner = Annotated[Principal, Depends(Requires(CONTACTS_RESERVE))]
 
 

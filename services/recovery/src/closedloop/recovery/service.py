@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from closedloop.common.auth import Principal
+from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import PHONES_REVEAL_ANY
 from closedloop.common.http.preconditions import once
 from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound

@@ -3,10 +3,11 @@
 from typing import Annotated, Any, cast
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from closedloop.common.auth import Principal, Requires
+from closedloop.common.auth.access import Requires, Router
+from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import TICKETS_READ, TICKETS_WRITE
 from closedloop.common.http.pages import Cursor, Limit, Page
 from closedloop.common.http.preconditions import IdempotencyKey, IfMatch, etag, set_etag
@@ -16,7 +17,7 @@ from closedloop.ticketing.domain.stages import Stage
 from closedloop.ticketing.service import Tickets
 from closedloop.ticketing.store.tickets import Filter
 
-router = APIRouter(prefix="/v1/tickets", tags=["tickets"])
+router = Router(prefix="/v1/tickets", tags=["tickets"])
 Reader = Annotated[Principal, Depends(Requires(TICKETS_READ))]
 Writer = Annotated[Principal, Depends(Requires(TICKETS_WRITE))]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import msgspec
 from pydantic import BaseModel
 
-from closedloop.common.auth import Principal
+from closedloop.common.auth.principal import Principal
 from closedloop.common.http.pages import Page, decode_cursor, page_of
 from closedloop.common.http.preconditions import check_version, once
 from closedloop.common.http.problems import Conflict, Forbidden, NotFound

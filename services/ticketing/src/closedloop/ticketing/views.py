@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 
-from closedloop.common.auth import Principal
+from closedloop.common.auth.principal import Principal
 from closedloop.ticketing import schemas
 from closedloop.ticketing.domain.stages import allowed
 from closedloop.ticketing.domain.ticket import Ticket

@@ -14,6 +14,11 @@ class Principal:
     scopes: frozenset[str]
     regions: frozenset[str] | None
 
+    def check_scope(self, scope: str) -> None:
+        """Raises Forbidden where the token does not have it."""
+        if scope not in self.scopes:
+            raise Forbidden(f"The scope {scope} is needed; the token has {' '.join(sorted(self.scopes)) or 'none'}.")
+
     def covers(self, region: str) -> bool:
         """Whether the token's regions contain this one."""
         return self.regions is None or region in self.regions

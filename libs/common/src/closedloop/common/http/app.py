@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from closedloop.common.auth import Authenticator
+from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.http.middleware import MAX_BODY_BYTES, Surroundings
 from closedloop.common.http.problems import install_problems
 
