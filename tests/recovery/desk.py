@@ -23,6 +23,7 @@ from closedloop.recovery.domain.rules import Rules
 from closedloop.recovery.intake import Intake
 from closedloop.recovery.reservations import Reservations
 from closedloop.recovery.service import Answer, Asked, Recoveries
+from closedloop.recovery.settings import RecoverySettings
 from closedloop.recovery.store.clock import Clock
 from closedloop.recovery.upkeep import Upkeep
 
@@ -84,7 +85,7 @@ class Desk:
         self.claims = Claims(self.pool, self.rules, clock)
         self.recoveries = Recoveries(self.pool, self.rules, clock, self._wake)
         self.reservations = Reservations(self.pool, self.rules, clock)
-        self.upkeep = Upkeep(self.pool, clock, 3)
+        self.upkeep = Upkeep(self.pool, clock, RecoverySettings().kept(), 3)
 
     def _wake(self) -> None:
         self.woken += 1

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from datetime import timedelta
+from datetime import timedelta, timezone
+
+import pytest
 
 from closedloop.recovery import metrics
 from recovery.desk import HOUR, MINUTE, START, Desk, closed_complaint, rating
@@ -61,20 +63,58 @@ async def test_a_claimed_customer_takes_in_what_he_says_meanwhile(desk: Desk) ->
     assert len((await desk.story(claim["recovery_id"]))["signals"]) == 2
 
 
+def repeated() -> dict[str, float]:
+    return {content: metrics.DUPLICATES.labels(content)._value.get() for content in ("same", "other")}
+
+
 async def test_an_event_that_comes_again_has_its_effect_once_and_other_content_is_counted(desk: Desk) -> None:
-    before = metrics.SIGNALS.labels("contradicting")._value.get()
+    before = repeated()
     await desk.take(rating("C1", id="e", score=1), rating("C1", id="e", score=1), rating("C9", id="e", score=2))
-    await desk.take(rating("C1", id="e", score=1), rating("C2", id="e", score=1))
-    [signal] = await desk.rows("signal")
-    assert (signal["customer_id"], signal["score"]) == ("C1", 1)
-    assert [r["customer_id"] for r in await desk.rows("recovery")] == ["C1"]
-    assert metrics.SIGNALS.labels("contradicting")._value.get() - before == 2
+    await desk.take(rating("C1", id="e", score=1), rating("C2", id="e", score=1), rating("C3", id="f"))
+    assert [(s["customer_id"], s["score"]) for s in await desk.rows("signal")] == [("C1", 1), ("C3", 1)]
+    assert {r["customer_id"] for r in await desk.rows("recovery")} == {"C1", "C3"}
+    assert {content: n - before[content] for content, n in repeated().items()} == {"same": 2, "other": 2}
+
+
+@pytest.mark.parametrize("of_one_batch", [True, False])
+async def test_who_came_satisfied_first_is_not_queued_by_other_content_under_the_same_id(desk: Desk, of_one_batch: bool) -> None:
+    before = repeated()
+    first = [rating("C1", id="e", score=9), closed_complaint("C2", id="k", satisfied=None)]
+    later = [rating("C1", id="e", score=1), closed_complaint("C2", id="k", satisfied=False), rating("C3", id="e", score=1)]
+    for batch in [[*first, *later]] if of_one_batch else [first, later]:
+        await desk.take(*batch)
+    assert await desk.rows("recovery") == []
+    assert await desk.rows("signal") == []
+    assert repeated()["other"] - before["other"] == 3
+
+
+async def test_the_same_id_of_another_source_is_another_event(desk: Desk) -> None:
+    await desk.take(rating("C1", id="e", score=9), rating("C1", id="e") | {"source": "/elsewhere"})
+    assert len(await desk.rows("recovery")) == 1
+
+
+async def test_other_layout_of_the_same_event_is_the_same_content(desk: Desk) -> None:
+    before = repeated()
+    await desk.take(rating("C1", START, id="e"))
+    await desk.take(rating("C1", START.astimezone(timezone(8 * HOUR)), id="e"))
+    assert {content: n - before[content] for content, n in repeated().items()} == {"same": 1, "other": 0}
+
+
+async def test_a_replay_of_last_month_changes_nothing(desk: Desk) -> None:
+    customers = [rating(f"C{n}", START - n * MINUTE, score=n) for n in range(1, 10)]
+    await desk.take(*customers)
+    tables = ("inbox", "signal", "recovery", "recovery_history", "outbox")
+    known = [await desk.rows(table) for table in tables]
+    desk.now += timedelta(days=35)
+    await desk.upkeep.forget()
+    await desk.take(*customers)
+    assert [await desk.rows(table) for table in tables] == known
 
 
 async def test_the_same_event_gives_the_same_recovery_again_after_all_was_lost(desk: Desk) -> None:
     await desk.take(rating("C1", id="e-77"))
     [first] = await desk.said()
-    for table in ("outbox", "recovery_signal", "recovery", "signal"):
+    for table in ("outbox", "signal", "recovery", "inbox"):
         await desk.pool.execute(f"DELETE FROM {table}")
     desk.now += HOUR
     await desk.take(rating("C1", id="e-77"))
@@ -84,7 +124,8 @@ async def test_the_same_event_gives_the_same_recovery_again_after_all_was_lost(d
 async def test_signals_older_than_a_day_on_arrival_are_kept_but_nobody_is_called(desk: Desk) -> None:
     await desk.take(rating("imported", START - 24 * HOUR - timedelta(seconds=1)), rating("just in time", START - 24 * HOUR))
     assert [r["customer_id"] for r in await desk.rows("recovery")] == ["just in time"]
-    assert {(s["customer_id"], s["late"]) for s in await desk.rows("signal")} == {("imported", True), ("just in time", False)}
+    [late] = [s for s in await desk.rows("signal") if s["recovery_id"] is None]
+    assert late["customer_id"] == "imported"
     await desk.take(rating("just in time", START - 30 * HOUR))
     [recovery] = await desk.rows("recovery")
     assert recovery["dissatisfied_at"] == START - 24 * HOUR
@@ -112,7 +153,7 @@ async def test_members_that_take_the_same_customers_at_once_open_one_recovery_fo
     await asyncio.gather(*(desk.with_rules().take(*batch) for batch in batches))
     recoveries = await desk.rows("recovery")
     assert sorted(r["customer_id"] for r in recoveries) == sorted(customers)
-    assert await desk.pool.fetchval("SELECT count(*) FROM recovery_signal") == 700
+    assert await desk.pool.fetchval("SELECT count(recovery_id) FROM signal") == 700
     assert len(await desk.said()) == 300
 
 
@@ -127,7 +168,7 @@ async def test_signals_are_taken_while_agents_work(desk: Desk) -> None:
     await asyncio.gather(*(agent(f"agent {n}") for n in range(10)), *(desk.with_rules().take(*batch) for batch in more))
     open_ones = await desk.pool.fetch("SELECT customer_id, count(*) AS n FROM recovery WHERE status <> 'closed' GROUP BY 1")
     assert all(row["n"] == 1 for row in open_ones)
-    assert await desk.pool.fetchval("SELECT count(*) FROM recovery_signal") == 440
+    assert await desk.pool.fetchval("SELECT count(recovery_id) FROM signal") == 440
     said = [e["id"] for e in await desk.said()]
     assert len(said) == len(set(said))
     of_customer = {}
@@ -143,6 +184,6 @@ async def test_fifty_thousand_signals_are_taken_in_seconds(desk: Desk) -> None:
         await desk.take(*events[at : at + 5_000])
     seconds = time.monotonic() - started
     assert await desk.pool.fetchval("SELECT count(*) FROM recovery") == 40_000
-    assert await desk.pool.fetchval("SELECT count(*) FROM recovery_signal") == 50_000
+    assert await desk.pool.fetchval("SELECT count(recovery_id) FROM signal") == 50_000
     print(f"\n50,000 signals in {seconds:.1f} s")
     assert seconds < 60

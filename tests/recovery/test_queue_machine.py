@@ -49,7 +49,7 @@ class Queue(RuleBasedStateMachine):
         self.signals = 0
 
     async def _empty(self) -> None:
-        for table in ("recovery_contact", "contact", "recovery_signal", "recovery", "signal", "outbox"):
+        for table in ("recovery_contact", "contact", "signal", "recovery", "inbox", "outbox"):
             await self.pool.execute(f"DELETE FROM {table}")
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:

@@ -59,3 +59,12 @@ def test_settings_are_read_as_an_operator_gives_them(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("RECOVERY_CONTACT_LIMITS", "[]")
     with pytest.raises(ValidationError):
         RecoverySettings()
+
+
+def test_contacts_are_kept_as_long_as_a_limit_looks_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECOVERY_RETENTION_DAYS", "100")
+    monkeypatch.setenv("RECOVERY_CONTACT_LIMITS", '[{"at_most": 20, "hours": 2400}]')
+    assert RecoverySettings().kept().closed == 2400 * HOUR
+    monkeypatch.setenv("RECOVERY_CONTACT_LIMITS", '[{"at_most": 20, "hours": 2401}]')
+    with pytest.raises(ValidationError, match="RECOVERY_RETENTION_DAYS"):
+        RecoverySettings()

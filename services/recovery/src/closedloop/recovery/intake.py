@@ -1,7 +1,7 @@
 """The consumer's use case: from events to the queue."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from closedloop.common.consumer.failures import Rejection
@@ -12,8 +12,10 @@ from closedloop.recovery import metrics, statements
 from closedloop.recovery.domain.candidates import candidates_of
 from closedloop.recovery.domain.rules import Rules
 from closedloop.recovery.domain.signals import Signal, signal_of
+from closedloop.recovery.store import inbox
 from closedloop.recovery.store import intake as store
 from closedloop.recovery.store.clock import Clock
+from closedloop.recovery.store.inbox import Taken
 
 
 class Intake:
@@ -23,49 +25,34 @@ class Intake:
         self._rules = rules
         self._clock = clock
         self._wake = wake
+        self._taken = Taken(())
         self._outcomes: Counter[str] = Counter()
 
     async def take(self, connection: Connection, received: Sequence[Received]) -> Sequence[Rejection]:
         """The signals of a batch into the queue, in the consumer's transaction. Nothing here is a reason to reject a record."""
-        found = [signal for one in received if (signal := signal_of(one.event, one.at, self._rules.threshold))]
-        signals, contradictions = _distinct(found)
-        self._outcomes = Counter(repeated=len(found) - len(signals), contradicting=contradictions)
+        now = await self._clock(connection)
+        self._taken = await inbox.take(connection, received, now)
+        self._outcomes.clear()
+        signals = [signal for one in self._taken.new if (signal := signal_of(one.event, one.at, self._rules.threshold))]
         if signals:
-            await self._keep(connection, signals, await self._clock(connection))
+            await self._queue(connection, signals, now)
         return ()
 
-    async def _keep(self, connection: Connection, signals: Sequence[Signal], now: datetime) -> None:
-        late = [signal.is_late(now, self._rules.late_after) for signal in signals]
-        kept = await store.keep(connection, signals, late, now)
-        fresh = [
-            (kept.ids[signal.key], signal)
-            for signal, is_late in zip(signals, late, strict=True)
-            if signal.key in kept.ids and not is_late
-        ]
-        landed = await store.land(connection, candidates_of(fresh, self._rules), now) if fresh else []
+    async def _queue(self, connection: Connection, signals: Sequence[Signal], now: datetime) -> None:
+        late = [signal for signal in signals if signal.is_late(now, self._rules.late_after)]
+        in_time = [signal for signal in signals if not signal.is_late(now, self._rules.late_after)]
+        landed = await store.land(connection, candidates_of(in_time, self._rules), now) if in_time else []
+        queued = [(signal, one.recovery_id) for one in landed for signal in one.candidate.signals]
+        await store.keep(connection, [*queued, *((signal, None) for signal in late)], now)
         await outbox.put(connection, statements.queued(landed))
         opened = sum(one.opened for one in landed)
-        self._outcomes.update(
-            opened=opened,
-            absorbed=len(fresh) - opened,
-            late=len(kept.ids) - len(fresh),
-            repeated=len(signals) - len(kept.ids),
-            contradicting=kept.contradictions,
-        )
+        self._outcomes = Counter(opened=opened, absorbed=len(in_time) - opened, late=len(late))
 
     def committed(self) -> None:
         """The batch was committed: count it, and let the relay publish."""
         for outcome, n in self._outcomes.items():
             metrics.SIGNALS.labels(outcome).inc(n)
-        self._outcomes.clear()
+        metrics.DUPLICATES.labels("same").inc(self._taken.same)
+        metrics.DUPLICATES.labels("other").inc(self._taken.other)
+        self._outcomes, self._taken = Counter(), Taken(())
         self._wake()
-
-
-def _distinct(signals: Iterable[Signal]) -> tuple[list[Signal], int]:
-    """The first of each id, and how many came again with other content."""
-    first: dict[tuple[str, str], Signal] = {}
-    contradictions = 0
-    for signal in signals:
-        known = first.setdefault(signal.key, signal)
-        contradictions += known.fingerprint != signal.fingerprint
-    return list(first.values()), contradictions

@@ -30,7 +30,7 @@ SERVICE: Final = "recovery"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 TEND_S: Final = 1.0
 MEASURE_S: Final = 5.0
-FORGET_S: Final = 3600.0
+FORGET_S: Final = 600.0
 
 
 def build(settings: RecoverySettings, kafka: KafkaSettings, auth: AuthSettings) -> FastAPI:
@@ -43,7 +43,7 @@ def build(settings: RecoverySettings, kafka: KafkaSettings, auth: AuthSettings) 
             app.state.claims = Claims(parts.pool, rules, clock)
             app.state.recoveries = Recoveries(parts.pool, rules, clock, parts.relay.wake)
             app.state.reservations = Reservations(parts.pool, rules, clock)
-            upkeep = Upkeep(parts.pool, clock, settings.max_region_labels)
+            upkeep = Upkeep(parts.pool, clock, settings.kept(), settings.max_region_labels)
             jobs: dict[str, Job] = {
                 "tend": Every(TEND_S, upkeep.tend),
                 "measure": Every(MEASURE_S, upkeep.measure),

@@ -1,12 +1,13 @@
 """What an operator can set: environment variables RECOVERY_…"""
 
 from datetime import timedelta
+from typing import Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from closedloop.common.settings import ServerSettings
-from closedloop.recovery.domain.rules import ContactLimit, Rules
+from closedloop.recovery.domain.rules import ContactLimit, Kept, Rules
 
 _DEFAULTS = Rules()
 
@@ -38,8 +39,23 @@ class RecoverySettings(ServerSettings):
     )
     high_value_classes: frozenset[str] = Field(_DEFAULTS.high_value, description="their surveys go to the phone manager")
     county_regions: frozenset[str] = Field(frozenset(), description="regions whose surveys go to the county's callers")
+    inbox_days: int = Field(60, ge=36, description="how long the ids of events are remembered; topics keep 35 days")
+    retention_days: int = Field(400, ge=90, description="closed recoveries with all that belongs to them, and contacts")
     max_region_labels: int = Field(40, ge=1, le=500, description="regions named in metrics; the rest is `other`")
     pool_size: int = Field(10, ge=2, le=100, description="connections to PostgreSQL")
+
+    @model_validator(mode="after")
+    def _limits_are_kept(self) -> Self:
+        longest = max(limit.hours for limit in self.contact_limits)
+        if longest > self.retention_days * 24:
+            raise ValueError(
+                f"RECOVERY_RETENTION_DAYS: contacts must be kept for the {longest:g} h that a limit looks back; raise it"
+            )
+        return self
+
+    def kept(self) -> Kept:
+        """How long what is over is kept."""
+        return Kept(inbox=timedelta(days=self.inbox_days), closed=timedelta(days=self.retention_days))
 
     def rules(self) -> Rules:
         """The domain's view of these settings."""

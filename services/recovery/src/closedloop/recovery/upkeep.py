@@ -1,4 +1,4 @@
-"""What time moves, and the figures that are shown about the queue."""
+"""What time moves and ends, and the figures that are shown about the queue."""
 
 import time
 from datetime import timedelta
@@ -6,6 +6,8 @@ from typing import Final
 
 from closedloop.common.postgres.pool import Pool
 from closedloop.recovery import metrics
+from closedloop.recovery.domain.rules import Kept
+from closedloop.recovery.store import inbox
 from closedloop.recovery.store import upkeep as store
 from closedloop.recovery.store.clock import Clock
 
@@ -13,14 +15,18 @@ SOON: Final = timedelta(minutes=30)
 REQUESTS_KEPT: Final = timedelta(hours=24)
 OTHER_REGIONS: Final = "other"
 SHARE_OF_TIME: Final = 0.05
+ROWS_AT_ONCE: Final = 10_000
+RECOVERIES_AT_ONCE: Final = 1_000
+"""Each takes some ten rows with it."""
 
 
 class Upkeep:
     """Jobs. Several processes may run them at once: rows that another has locked are left to it."""
 
-    def __init__(self, pool: Pool, clock: Clock, max_region_labels: int) -> None:
+    def __init__(self, pool: Pool, clock: Clock, kept: Kept, max_region_labels: int) -> None:
         self._pool = pool
         self._clock = clock
+        self._kept = kept
         self._max_region_labels = max_region_labels
         self._measure_from = 0.0
 
@@ -34,8 +40,17 @@ class Upkeep:
         await store.requeue(self._pool, now)
 
     async def forget(self) -> None:
-        """Answers kept for repeated requests are dropped after a day."""
-        await store.forget_requests(self._pool, REQUESTS_KEPT)
+        """Drop what is past its retention, some rows a transaction."""
+        now = await self._clock(self._pool)
+        await store.forget_requests(self._pool, now - REQUESTS_KEPT)
+        for forget, kept, at_once in (
+            (inbox.forget, self._kept.inbox, ROWS_AT_ONCE),
+            (store.forget_recoveries, self._kept.closed, RECOVERIES_AT_ONCE),
+            (store.forget_contacts, self._kept.closed, ROWS_AT_ONCE),
+            (store.forget_late_signals, self._kept.closed, ROWS_AT_ONCE),
+        ):
+            while await forget(self._pool, now - kept, at_once) == at_once:
+                pass
 
     async def measure(self) -> None:
         """Refresh the gauges; with a huge queue less often, so that counting takes at most a twentieth of the time."""

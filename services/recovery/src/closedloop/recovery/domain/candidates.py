@@ -21,20 +21,20 @@ class Candidate:
     dissatisfied_at: datetime
     deadline: datetime
     phone: str | None
-    signal_ids: tuple[int, ...]
+    signals: tuple[Signal, ...]
 
 
-def candidates_of(signals: Iterable[tuple[int, Signal]], rules: Rules) -> list[Candidate]:
-    """One candidate a customer, from (signal id, signal) in the order in which they came."""
-    of_customer: dict[str, list[tuple[int, Signal]]] = {}
-    for signal_id, signal in signals:
-        of_customer.setdefault(signal.customer_id, []).append((signal_id, signal))
+def candidates_of(signals: Iterable[Signal], rules: Rules) -> list[Candidate]:
+    """One candidate a customer, from signals in the order in which they came."""
+    of_customer: dict[str, list[Signal]] = {}
+    for signal in signals:
+        of_customer.setdefault(signal.customer_id, []).append(signal)
     return [_candidate(group, rules) for group in of_customer.values()]
 
 
-def _candidate(group: list[tuple[int, Signal]], rules: Rules) -> Candidate:
-    first = group[0][1]
-    earliest = min(signal.at for _, signal in group)
+def _candidate(group: list[Signal], rules: Rules) -> Candidate:
+    first = group[0]
+    earliest = min(signal.at for signal in group)
     return Candidate(
         first=first,
         segment=segment_of(
@@ -47,6 +47,6 @@ def _candidate(group: list[tuple[int, Signal]], rules: Rules) -> Candidate:
         ),
         dissatisfied_at=earliest,
         deadline=earliest + rules.promise,
-        phone=next((signal.phone for _, signal in reversed(group) if signal.phone), None),
-        signal_ids=tuple(signal_id for signal_id, _ in group),
+        phone=next((signal.phone for signal in reversed(group) if signal.phone), None),
+        signals=tuple(group),
     )

@@ -32,3 +32,11 @@ class Rules:
     def max_attempts(self) -> int:
         """The last attempt that may stay without answer."""
         return len(self.retries) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How long: the ids of events after they came; recoveries, with all that belongs to them, and contacts after their end."""
+
+    inbox: timedelta
+    closed: timedelta

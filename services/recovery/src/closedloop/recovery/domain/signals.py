@@ -1,29 +1,24 @@
 """What makes a customer's dissatisfaction known."""
 
-import hashlib
 import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
-
 from closedloop.common.events.model import AnyEvent, ComplaintClosed, CustomerClass, EvaluationSubmitted
 from closedloop.common.events.rules import is_dissatisfied
 from closedloop.recovery.domain.segments import SignalKind
 
 _NAMESPACE: Final = uuid.UUID("6b0f6a52-3d0e-5a8c-9a55-2b6f6a1d7e10")
-_FINGERPRINT_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One dissatisfied statement of one customer. `at` is its event time; `fingerprint` tells other content under the same id."""
+    """One dissatisfied statement of one customer. `at` is its event time."""
 
     source: str
     event_id: str
-    fingerprint: int
     at: datetime
     kind: SignalKind
     customer_id: str
@@ -41,11 +36,6 @@ class Signal:
     contact_id: str | None
     campaign_id: str | None
     event: AnyEvent = field(repr=False, compare=False)
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What makes it the same event when it comes again."""
-        return self.source, self.event_id
 
     def is_late(self, now: datetime, late_after: timedelta) -> bool:
         """Too old on arrival to be called about: kept for analysis, not queued."""
@@ -76,7 +66,6 @@ def signal_of(event: AnyEvent, at: datetime, threshold: float) -> Signal | None:
     return Signal(
         source=event.source,
         event_id=event.id,
-        fingerprint=_fingerprint(event),
         at=at,
         kind=kind,
         customer_id=data.customer_id,
@@ -99,9 +88,4 @@ def signal_of(event: AnyEvent, at: datetime, threshold: float) -> Signal | None:
 
 def recovery_id_of(first: Signal) -> uuid.UUID:
     """A recovery's id derives from the signal that opened it: what is said about it after a crash has the same id again."""
-    return uuid.uuid5(_NAMESPACE, json.dumps(first.key))
-
-
-def _fingerprint(event: AnyEvent) -> int:
-    said = msgspec.json.encode([event.time, event.data])
-    return int.from_bytes(hashlib.blake2b(said, digest_size=_FINGERPRINT_BYTES).digest(), "big", signed=True)
+    return uuid.uuid5(_NAMESPACE, json.dumps((first.source, first.event_id)))

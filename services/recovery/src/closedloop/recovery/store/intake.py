@@ -11,14 +11,6 @@ from closedloop.recovery.domain.signals import Signal, recovery_id_of
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What `keep` wrote: signal ids by key, and how many came again under a known id with other content."""
-
-    ids: dict[tuple[str, str], int]
-    contradictions: int
-
-
-@dataclass(frozen=True, slots=True)
 class Landed:
     """Where a candidate's signals went. `opened` is False where an open recovery took them in."""
 
@@ -30,61 +22,8 @@ class Landed:
     deadline: datetime
 
 
-async def keep(connection: Connection, signals: Sequence[Signal], late: Sequence[bool], now: datetime) -> Kept:
-    """Insert the signals that are not known yet. Their (source, event id) must be distinct."""
-    rows = await connection.fetch(
-        """INSERT INTO signal (source, event_id, fingerprint, at, late, received_at, kind, customer_id, region, customer_class,
-                               product, process, channel, score, reason, comment, complaint_id, order_id, contact_id, campaign_id)
-           SELECT s.source, s.event_id, s.fingerprint, s.at, s.late, $1, s.kind, s.customer_id, s.region, s.customer_class,
-                  s.product, s.process, s.channel, s.score, s.reason, s.comment, s.complaint_id, s.order_id, s.contact_id,
-                  s.campaign_id
-           FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::boolean[], $7::text[], $8::text[], $9::text[],
-                       $10::text[], $11::text[], $12::text[], $13::text[], $14::float8[], $15::text[], $16::text[], $17::text[],
-                       $18::text[], $19::text[], $20::text[])
-                AS s (source, event_id, fingerprint, at, late, kind, customer_id, region, customer_class, product, process,
-                      channel, score, reason, comment, complaint_id, order_id, contact_id, campaign_id)
-           ORDER BY s.source, s.event_id
-           ON CONFLICT (source, event_id) DO NOTHING
-           RETURNING signal_id, source, event_id""",
-        now,
-        [s.source for s in signals],
-        [s.event_id for s in signals],
-        [s.fingerprint for s in signals],
-        [s.at for s in signals],
-        list(late),
-        [s.kind for s in signals],
-        [s.customer_id for s in signals],
-        [s.region for s in signals],
-        [s.customer_class for s in signals],
-        [s.product for s in signals],
-        [s.process for s in signals],
-        [s.channel for s in signals],
-        [s.score for s in signals],
-        [s.reason for s in signals],
-        [s.comment for s in signals],
-        [s.complaint_id for s in signals],
-        [s.order_id for s in signals],
-        [s.contact_id for s in signals],
-        [s.campaign_id for s in signals],
-    )
-    ids = {(row["source"], row["event_id"]): int(row["signal_id"]) for row in rows}
-    known = [s for s in signals if s.key not in ids]
-    return Kept(ids, await _contradictions(connection, known) if known else 0)
-
-
-async def _contradictions(connection: Connection, known: Sequence[Signal]) -> int:
-    found: int = await connection.fetchval(
-        """SELECT count(*) FROM signal JOIN unnest($1::text[], $2::text[], $3::bigint[]) AS again (source, event_id, fingerprint)
-           USING (source, event_id) WHERE signal.fingerprint <> again.fingerprint""",
-        [s.source for s in known],
-        [s.event_id for s in known],
-        [s.fingerprint for s in known],
-    )
-    return found
-
-
 async def land(connection: Connection, candidates: Sequence[Candidate], now: datetime) -> list[Landed]:
-    """Open a recovery for each candidate, or let the customer's open one take its signals in. Customers must be distinct.
+    """Open a recovery for each candidate, or find the customer's open one, which takes its signals in. Customers must be distinct.
 
     Rows are locked in the order of customers; the API's transactions hold one recovery at a time, so none waits in a circle.
     """
@@ -122,17 +61,39 @@ async def land(connection: Connection, candidates: Sequence[Candidate], now: dat
     landed = [
         Landed(of_customer[r["customer_id"]], r["recovery_id"], r["opened"], r["status"], r["version"], r["deadline"]) for r in rows
     ]
-    await _link(connection, landed)
     await _note(connection, landed, now)
     return landed
 
 
-async def _link(connection: Connection, landed: Sequence[Landed]) -> None:
-    pairs = [(one.recovery_id, signal_id) for one in landed for signal_id in one.candidate.signal_ids]
+async def keep(connection: Connection, signals: Sequence[tuple[Signal, UUID | None]], now: datetime) -> None:
+    """Add the signals to their recoveries; None: too old on arrival, kept for analysis."""
+    said = [signal for signal, _ in signals]
     await connection.execute(
-        "INSERT INTO recovery_signal (recovery_id, signal_id) SELECT * FROM unnest($1::uuid[], $2::bigint[])",
-        [recovery_id for recovery_id, _ in pairs],
-        [signal_id for _, signal_id in pairs],
+        """INSERT INTO signal (received_at, recovery_id, source, event_id, at, kind, customer_id, region, customer_class, product,
+                               process, channel, score, reason, comment, complaint_id, order_id, contact_id, campaign_id)
+           SELECT $1, s.*
+           FROM unnest($2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::text[], $9::text[],
+                       $10::text[], $11::text[], $12::text[], $13::float8[], $14::text[], $15::text[], $16::text[], $17::text[],
+                       $18::text[], $19::text[]) AS s""",
+        now,
+        [recovery_id for _, recovery_id in signals],
+        [s.source for s in said],
+        [s.event_id for s in said],
+        [s.at for s in said],
+        [s.kind for s in said],
+        [s.customer_id for s in said],
+        [s.region for s in said],
+        [s.customer_class for s in said],
+        [s.product for s in said],
+        [s.process for s in said],
+        [s.channel for s in said],
+        [s.score for s in said],
+        [s.reason for s in said],
+        [s.comment for s in said],
+        [s.complaint_id for s in said],
+        [s.order_id for s in said],
+        [s.contact_id for s in said],
+        [s.campaign_id for s in said],
     )
 
 
@@ -153,5 +114,5 @@ async def _note(connection: Connection, landed: Sequence[Landed], now: datetime)
 
 
 def _why(candidate: Candidate) -> str:
-    more = len(candidate.signal_ids) - 1
+    more = len(candidate.signals) - 1
     return f"{candidate.first.kind} was dissatisfied" + (f", {more} more with it" if more else "")

@@ -128,10 +128,7 @@ async def find(pool: Pool, recovery_id: UUID, regions: Sequence[str] | None) -> 
 
 async def story(pool: Pool, recovery_id: UUID) -> tuple[list[asyncpg.Record], list[asyncpg.Record], list[asyncpg.Record]]:
     """Its signals, contacts and history, each in order of time."""
-    signals = await pool.fetch(
-        """SELECT s.* FROM recovery_signal JOIN signal s USING (signal_id) WHERE recovery_id = $1 ORDER BY s.at, s.signal_id""",
-        recovery_id,
-    )
+    signals = await pool.fetch("SELECT * FROM signal WHERE recovery_id = $1 ORDER BY at, signal_id", recovery_id)
     contacts = await pool.fetch("SELECT * FROM recovery_contact WHERE recovery_id = $1 ORDER BY attempt", recovery_id)
     history = await pool.fetch("SELECT * FROM recovery_history WHERE recovery_id = $1 ORDER BY history_id", recovery_id)
     return signals, contacts, history
@@ -183,10 +180,11 @@ async def listed(pool: Pool, listing: Listing, limit: int) -> list[asyncpg.Recor
     )
 
 
-async def reveal(connection: Connection, recovery_id: UUID, actor: str, client: str, why: str, now: datetime) -> None:
-    """Write down who saw the number, when and why."""
+async def reveal(connection: Connection, recovery_id: UUID, actor: str, client: str, why: str, now: datetime | None = None) -> None:
+    """Write down who saw the number, when and why. `now` stands in for the database's clock."""
     await connection.execute(
-        "INSERT INTO phone_reveal_history (recovery_id, at, actor, client, why) VALUES ($1, $2, $3, $4, $5)",
+        """INSERT INTO phone_reveal_history (recovery_id, at, actor, client, why)
+           VALUES ($1, coalesce($2, clock_timestamp()), $3, $4, $5)""",
         recovery_id,
         now,
         actor,

@@ -1,4 +1,4 @@
-"""What time moves: leases and reservations that run out, attempts that come due; and the figures for the metrics."""
+"""What time moves: leases and reservations that run out, attempts that come due, what is kept no longer; and the figures."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -97,9 +97,37 @@ async def wake(connection: Connection, customers: list[str], now: datetime) -> N
         )
 
 
-async def forget_requests(pool: Pool, older_than: timedelta) -> None:
-    """Idempotency keys are kept for a while only."""
-    await pool.execute("DELETE FROM idempotency_key WHERE created_at < clock_timestamp() - $1::interval", older_than)
+async def forget_requests(pool: Pool, made_before: datetime) -> None:
+    """Answers kept for repeated requests."""
+    await pool.execute("DELETE FROM idempotency_key WHERE created_at < $1", made_before)
+
+
+async def forget_recoveries(pool: Pool, closed_before: datetime, at_most: int) -> int:
+    """Drop closed recoveries with their signals, calls and histories, the oldest first; how many.
+
+    By a function of the schema's owner: the service's role cannot delete from histories, and young ones stay whatever it asks.
+    """
+    gone: int = await pool.fetchval("SELECT forget_recoveries($1, $2)", closed_before, at_most)
+    return gone
+
+
+async def forget_contacts(pool: Pool, ended_before: datetime, at_most: int) -> int:
+    """Drop contacts with their histories, as `forget_recoveries` does; how many."""
+    gone: int = await pool.fetchval("SELECT forget_contacts($1, $2)", ended_before, at_most)
+    return gone
+
+
+async def forget_late_signals(pool: Pool, received_before: datetime, at_most: int) -> int:
+    """Drop signals that were too old on arrival to belong to a recovery; how many."""
+    return _count(
+        await pool.execute(
+            """DELETE FROM signal WHERE signal_id = ANY (ARRAY(
+                   SELECT signal_id FROM signal WHERE recovery_id IS NULL AND received_at < $1
+                   ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED))""",
+            received_before,
+            at_most,
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
