@@ -138,6 +138,21 @@ async def test_the_holder_and_a_manager_see_the_number_and_it_is_written_down(de
     assert (await client.post(path, {"why": "again"})).status_code == 403
 
 
+async def test_a_repeated_reveal_is_written_down_once_and_its_number_is_kept_nowhere(desk: Desk, client: Client) -> None:
+    await desk.take(rating("C1", phone=PHONE))
+    claim = (await client.post("/v1/claims")).json()
+    path = f"/v1/recoveries/{claim['recovery_id']}/reveal-phone"
+    answers = await at_once(*(client.post(path, {"why": "to call him"}, key="k") for _ in range(3)))
+    assert [a.json() for a in answers] == [{"recovery_id": claim["recovery_id"], "phone": PHONE}] * 3
+    assert len(await desk.rows("phone_reveal_history")) == 1
+    assert PHONE not in str(await desk.rows("idempotency_key"))
+    assert (await client.post(path, {"why": "another"}, key="k")).status_code == 422
+    assert (await client.post(path, {"why": "to call him"}, who="bob", key="k")).status_code == 403
+    desk.now += HOUR
+    assert (await client.post(path, {"why": "to call him"}, key="k")).status_code == 403, "the claim ran out meanwhile"
+    assert [s["actor"] for s in await desk.rows("phone_reveal_history")] == ["ann"]
+
+
 async def test_a_repeated_record_is_one_contact_and_another_body_under_its_key_is_refused(desk: Desk, client: Client) -> None:
     await desk.take(rating("C1"))
     claim = (await client.post("/v1/claims")).json()

@@ -1,7 +1,8 @@
 """Recovery's routes.
 
-The changes here take no If-Match: a claim is guarded by its `claim_number`, which an agent cannot have without holding it, and
-two steps of the same claim do not overwrite each other. The ETag of `GET` serves caches and comparisons.
+Every POST takes an Idempotency-Key. The changes here take no If-Match: a claim is guarded by its `claim_number`, which an agent
+cannot have without holding it, and two steps of the same claim do not overwrite each other; to reveal a phone changes no recovery.
+The ETag of `GET` serves caches and comparisons.
 """
 
 from collections.abc import Sequence
@@ -148,6 +149,9 @@ async def record_contact(
     summary="The phone number in full, for the holder of the claim or a manager; who, when and why is kept",
     responses={200: {"model": schemas.Revealed}},
 )
-async def reveal_phone(request: Request, principal: Revealer, recovery_id: UUID, body: schemas.RevealBody) -> Response:
-    # no Idempotency-Key: each time it is shown is written down, and the number is kept nowhere else
-    return answered(await _recoveries(request).reveal_phone(principal, recovery_id, body.why))
+async def reveal_phone(
+    request: Request, principal: Revealer, recovery_id: UUID, body: schemas.RevealBody, key: IdempotencyKey = None
+) -> Response:
+    """Takes no If-Match, as it changes no recovery. A repetition with the same Idempotency-Key is written down once; the number is
+    not kept for it, so it needs a claim that is still held."""
+    return answered(await _recoveries(request).reveal_phone(await asked(request, principal, key), recovery_id, body.why))

@@ -115,15 +115,21 @@ class Recoveries:
         self._wake()
         return answer
 
-    async def reveal_phone(self, principal: Principal, recovery_id: UUID, why: str) -> Answer:
+    async def reveal_phone(self, asked: Asked, recovery_id: UUID, why: str) -> Answer:
         """The number in full, to the holder of the claim or a manager; who saw it and why is kept. Raises NotFound, Forbidden."""
+        principal = asked.principal
         async with self._pool.acquire() as connection, connection.transaction():
+
+            async def write_down() -> Answer:
+                await store.reveal(connection, recovery_id, principal.subject, principal.client, why, self._clock.given())
+                return NO_CONTENT, None  # the number is not kept for a repetition, which is asked for its right again
+
+            await once(connection, asked.key, principal.subject, asked.request, write_down)
             recovery, details, now = await self._locked(connection, recovery_id, principal)
             if recovery.holder(now) != principal.subject and PHONES_REVEAL_ANY not in principal.scopes:
                 raise Forbidden("Only the agent who holds the claim, or a manager, sees the number. Claim the customer first.")
             if details.phone is None:
                 raise NotFound("No phone number came with this customer's signals; look it up in the customer system.")
-            await store.reveal(connection, recovery_id, principal.subject, principal.client, why, now)
         metrics.REVEALS.inc()
         return 200, {"recovery_id": recovery_id, "phone": details.phone}
 
