@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from closedloop.common.consumer.batch import Batch, Slice
 from closedloop.common.consumer.brake import Brake
 from closedloop.common.consumer.failures import Kind, classify
-from closedloop.common.consumer.positions import PartitionState, frontier_of
+from closedloop.common.consumer.frontier import PartitionState, frontier_of
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 GRACE = timedelta(seconds=60)
@@ -95,31 +95,31 @@ def test_after_an_operator_looked_nothing_stops_it_for_fifteen_minutes() -> None
     assert take(brake, [True] * 500) is not None
 
 
-def state(watermark_ago: float | None, moved_ago: float | None, caught_up_ago: float | None) -> PartitionState:
+def state(watermark_ago: float | None, moved_ago: float | None, *, is_read: bool) -> PartitionState:
     def at(ago: float | None) -> datetime | None:
         return None if ago is None else NOW - timedelta(seconds=ago)
 
-    return PartitionState(at(watermark_ago), at(moved_ago), at(caught_up_ago))
+    return PartitionState(at(watermark_ago), at(moved_ago), is_read)
 
 
 def test_the_slowest_partition_that_is_not_idle_holds_statements_back() -> None:
-    busy_now, busy_behind, idle = state(5, 1, 1), state(3600, 1, None), state(9000, 500, 3)
+    busy_now, busy_behind, idle = state(5, 1, is_read=True), state(3600, 1, is_read=False), state(9000, 500, is_read=True)
     assert frontier_of([busy_now, busy_behind, idle], NOW) == NOW - timedelta(seconds=3600) - GRACE
     assert frontier_of([busy_now, idle], NOW) == NOW - timedelta(seconds=5) - GRACE
 
 
 def test_when_events_stop_the_clock_carries_statements_on() -> None:
-    assert frontier_of([state(9000, 500, 3), state(None, None, 3)], NOW) == NOW - GRACE
+    assert frontier_of([state(9000, 500, is_read=True), state(None, None, is_read=True)], NOW) == NOW - GRACE
 
 
-def test_a_partition_whose_reader_is_away_is_not_idle() -> None:
-    gone = state(9000, 500, 300)
-    assert frontier_of([gone, state(5, 1, 1)], NOW) == NOW - timedelta(seconds=9000) - GRACE
-    assert frontier_of([state(None, None, None)], NOW) is None
+def test_a_partition_with_something_unread_is_not_idle_however_long_nobody_moved_it() -> None:
+    waiting = state(9000, 500, is_read=False)
+    assert frontier_of([waiting, state(5, 1, is_read=True)], NOW) == NOW - timedelta(seconds=9000) - GRACE
+    assert frontier_of([state(None, None, is_read=False), state(5, 1, is_read=True)], NOW) is None
 
 
 def test_event_time_ahead_of_the_clock_does_not_carry_statements_into_the_future() -> None:
-    assert frontier_of([state(-200, 1, 1)], NOW) == NOW - GRACE
+    assert frontier_of([state(-200, 1, is_read=True)], NOW) == NOW - GRACE
 
 
 def test_the_three_kinds_of_failure_are_a_closed_list() -> None:

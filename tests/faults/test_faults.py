@@ -183,7 +183,7 @@ class Faults:
 
     def _state_of(self, name: str) -> str:
         """What a failed run needs to be understood."""
-        rows = self._query(f"SELECT topic, partition, next_offset, watermark, moved_at, caught_up_at FROM {name}.consumer_offset")
+        rows = self._query(f"SELECT topic, partition, next_offset, watermark, moved_at FROM {name}.consumer_offset")
         return f"lag {self._lag(name)}, readiness {self._stack.service(name).readiness()}, {[tuple(map(str, row)) for row in rows]}"
 
     def _fetchval(self, query: str) -> int:

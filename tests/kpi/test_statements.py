@@ -1,7 +1,7 @@
 """Statements on a real PostgreSQL: each made once, never changed by later data, whoever makes them and however often they start."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import closedloop.kpi
+from closedloop.common.consumer.frontier import GRACE
 from closedloop.common.events.decoder import check, check_topic, decode_structured
 from closedloop.common.events.model import IndicatorBreached, IndicatorRecovered
 from closedloop.common.postgres.migrations import migrate
@@ -77,14 +78,24 @@ def buckets() -> Buckets:
 
 
 async def reach(pool: Pool, minute: int, topic: str = "orders") -> None:
-    """Let the consumer have applied event time up to 60 s after the minute: statements may be made at it."""
+    """Let event time have come to 60 s after the minute: statements may be made at it."""
     await pool.execute(
-        """INSERT INTO consumer_offset (topic, partition, next_offset, cluster_id, topic_id, watermark, moved_at)
-           VALUES ($1, 0, 1, 'c', 't', $2, clock_timestamp())
+        """INSERT INTO consumer_offset (topic, partition, next_offset, cluster_id, topic_id, watermark)
+           VALUES ($1, 0, 1, 'c', 't', $2)
            ON CONFLICT (topic, partition) DO UPDATE SET watermark = EXCLUDED.watermark""",
         topic,
         minute_at(minute + 1),
     )
+
+
+def statements_on(
+    pool: Pool, catalogue: Catalogue, buckets: Any, said: Callable[[], None] = lambda: None, **how: Any
+) -> Statements:
+    async def frontier(topic: str) -> datetime | None:
+        reached: datetime | None = await pool.fetchval("SELECT watermark FROM consumer_offset WHERE topic = $1", topic)
+        return None if reached is None else reached - GRACE
+
+    return Statements(pool, frontier, catalogue, buckets, said, **how)
 
 
 async def said(pool: Pool) -> list[tuple[int, str, str, str]]:
@@ -104,7 +115,7 @@ SZ = "order_failure_rate?region=SZ"
 
 async def test_a_breach_and_its_end_are_stated_once_and_published(pool: Pool, buckets: Buckets) -> None:
     wakes: list[bool] = []
-    statements = Statements(pool, WATCHING_FAILURES, buckets, lambda: wakes.append(True))
+    statements = statements_on(pool, WATCHING_FAILURES, buckets, lambda: wakes.append(True))
     buckets.add("NJ", NOON, failed=20, ended=100)
     buckets.add("SZ", NOON, failed=10, ended=100)
     for minute in range(NOON, NOON + 90, 7):
@@ -134,7 +145,7 @@ async def test_a_breach_and_its_end_are_stated_once_and_published(pool: Pool, bu
 
 
 async def test_nothing_is_stated_before_the_minute_is_complete(pool: Pool, buckets: Buckets) -> None:
-    statements = Statements(pool, WATCHING_FAILURES, buckets)
+    statements = statements_on(pool, WATCHING_FAILURES, buckets)
     buckets.add("NJ", NOON, failed=100, ended=100)
     await state(statements)  # no position yet: nothing is known about time
     await reach(pool, NOON)
@@ -146,7 +157,7 @@ async def test_nothing_is_stated_before_the_minute_is_complete(pool: Pool, bucke
 
 
 async def test_late_events_change_no_statement_that_was_made(pool: Pool, buckets: Buckets) -> None:
-    statements = Statements(pool, WATCHING_FAILURES, buckets)
+    statements = statements_on(pool, WATCHING_FAILURES, buckets)
     buckets.add("NJ", NOON, failed=0, ended=60)
     await reach(pool, NOON + 10)
     await state(statements)
@@ -159,7 +170,7 @@ async def test_late_events_change_no_statement_that_was_made(pool: Pool, buckets
 
 
 async def test_a_series_never_seen_begins_at_its_first_bucket_however_old(pool: Pool, buckets: Buckets) -> None:
-    statements = Statements(pool, WATCHING_FAILURES, buckets)
+    statements = statements_on(pool, WATCHING_FAILURES, buckets)
     buckets.add("NJ", NOON, failed=0, ended=60)
     await reach(pool, NOON + 10)
     await state(statements)
@@ -181,7 +192,7 @@ async def test_a_series_never_seen_begins_at_its_first_bucket_however_old(pool: 
 
 
 async def test_a_bucket_ahead_of_the_frontier_is_found_when_time_gets_there(pool: Pool, buckets: Buckets) -> None:
-    statements = Statements(pool, WATCHING_FAILURES, buckets)
+    statements = statements_on(pool, WATCHING_FAILURES, buckets)
     buckets.add("NJ", NOON, failed=0, ended=60)
     await reach(pool, NOON + 10)
     await state(statements)
@@ -206,7 +217,7 @@ async def test_who_read_an_older_state_writes_nothing(pool: Pool) -> None:
 
 
 async def test_a_long_history_is_stated_in_parts_to_the_same_effect(pool: Pool, buckets: Buckets) -> None:
-    statements = Statements(pool, WATCHING_FAILURES, buckets)
+    statements = statements_on(pool, WATCHING_FAILURES, buckets)
     for day in range(200):
         buckets.add("NJ", NOON + day * DAY, failed=60 * (day % 3 == 0), ended=60)
     await reach(pool, NOON + 200 * DAY)
@@ -222,12 +233,12 @@ async def test_a_restarted_service_goes_on_where_the_last_one_stopped(pool: Pool
     buckets.add("NJ", NOON, failed=20, ended=100)
     for minute in (NOON + 2, NOON + 30, NOON + 80):
         await reach(pool, minute)
-        await state(Statements(pool, WATCHING_FAILURES, buckets))
+        await state(statements_on(pool, WATCHING_FAILURES, buckets))
     assert [(at, kind) for at, _, kind, _ in await said(pool)] == [(1, "breached"), (61, "recovered")]
 
 
 async def test_two_processes_state_everything_once(pool: Pool, buckets: Buckets) -> None:
-    several = [Statements(pool, WATCHING_FAILURES, buckets) for _ in range(3)]
+    several = [statements_on(pool, WATCHING_FAILURES, buckets) for _ in range(3)]
     for region in range(30):
         buckets.add(f"R{region}", NOON, failed=60, ended=60)
     for minute in range(NOON + 1, NOON + 80, 13):
@@ -241,22 +252,22 @@ async def test_two_processes_state_everything_once(pool: Pool, buckets: Buckets)
 async def test_orders_without_a_region_say_nothing(pool: Pool, buckets: Buckets) -> None:
     buckets.add(None, NOON, failed=60, ended=60)
     await reach(pool, NOON + 5)
-    await state(Statements(pool, WATCHING_FAILURES, buckets))
+    await state(statements_on(pool, WATCHING_FAILURES, buckets))
     assert await said(pool) == []
 
 
 async def test_a_threshold_that_is_withdrawn_ends_its_breach(pool: Pool, buckets: Buckets) -> None:
     buckets.add("NJ", NOON, failed=60, ended=60)
     await reach(pool, NOON + 5)
-    await state(Statements(pool, WATCHING_FAILURES, buckets))
-    await state(Statements(pool, Catalogue([]), buckets))
+    await state(statements_on(pool, WATCHING_FAILURES, buckets))
+    await state(statements_on(pool, Catalogue([]), buckets))
     assert await said(pool) == [(1, NJ, "breached", "critical"), (6, NJ, "recovered", "threshold withdrawn")]
     assert await pool.fetchval("SELECT count(*) FROM statement_series") == 0
 
 
 async def test_it_runs_until_it_is_stopped(pool: Pool, buckets: Buckets) -> None:
     stated = asyncio.Event()
-    statements = Statements(pool, WATCHING_FAILURES, buckets, stated.set, interval_s=0.01)
+    statements = statements_on(pool, WATCHING_FAILURES, buckets, stated.set, interval_s=0.01)
     running = asyncio.create_task(statements.run())
     buckets.add("NJ", NOON, failed=60, ended=60)
     await reach(pool, NOON + 5)
@@ -276,7 +287,7 @@ async def test_buckets_of_the_store_are_stated(pool: Pool) -> None:
         segment = segment_store.Segment("bucket", "orders", day, segment_store.ALL_PARTITIONS, 1, number, encode(folded))
         async with pool.acquire() as connection:
             await segment_store.insert(connection, [segment])
-    statements = Statements(pool, WATCHING_FAILURES, BucketReader(pool, WATCHING_FAILURES, max_bytes=10_000_000))
+    statements = statements_on(pool, WATCHING_FAILURES, BucketReader(pool, WATCHING_FAILURES, max_bytes=10_000_000))
     await reach(pool, NOON + 100)
     await state(statements)
     assert await said(pool) == [(1, NJ, "breached", "critical"), (61, NJ, "recovered", "no data")]
@@ -287,7 +298,7 @@ async def test_buckets_of_the_store_are_stated(pool: Pool) -> None:
 async def test_the_history_can_only_be_added_to(pool: Pool, buckets: Buckets) -> None:
     buckets.add("NJ", NOON, failed=60, ended=60)
     await reach(pool, NOON + 5)
-    await state(Statements(pool, WATCHING_FAILURES, buckets))
+    await state(statements_on(pool, WATCHING_FAILURES, buckets))
     for statement in ("UPDATE statement_history SET reason = 'back'", "DELETE FROM statement_history"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await pool.execute(statement)

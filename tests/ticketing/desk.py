@@ -129,6 +129,10 @@ def principal(role: str = "manager", regions: Iterable[str] | None = None, subje
     return Principal(subject, f"{subject}-client", SCOPES_BY_ROLE[role], None if regions is None else frozenset(regions))
 
 
+async def _unknown(topic: str) -> None:
+    """Tests say themselves how far event time has come."""
+
+
 class Desk:
     """`take` is one batch of the consumer; `state` is one run of the statement loop."""
 
@@ -137,7 +141,7 @@ class Desk:
         self.settings = settings
         self.zone = zone
         self.intake = Intake(settings)
-        self.statements = Statements(pool, settings, zone, lambda: None)
+        self.statements = Statements(pool, _unknown, settings, zone, lambda: None)
         self.tickets = Tickets(pool, lambda: None)
 
     def with_settings(self, **changes: object) -> "Desk":

@@ -12,9 +12,11 @@ from closedloop.common.auth.access import Requires, Router
 from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import OPERATIONS
 from closedloop.common.consumer.dead_letters import DeadLetters
+from closedloop.common.consumer.frontier import Frontier
 from closedloop.common.consumer.loop import ConsumerLoop, Processor
 from closedloop.common.http.app import Health
 from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.end_offsets import EndOffsets
 from closedloop.common.kafka.sink import KafkaSink
 from closedloop.common.kafka.source import KafkaSource
 from closedloop.common.outbox.relay import Relay
@@ -31,6 +33,7 @@ class Parts:
 
     pool: Pool
     relay: Relay
+    frontier: Frontier
 
 
 Build = Callable[[Parts], tuple[Processor[Any], Mapping[str, Job]]]
@@ -56,7 +59,8 @@ async def consuming(
     pool = await create_pool(settings.database_url.get_secret_value(), service, max_size=pool_size)
     sink = KafkaSink(kafka, f"closedloop-{service}")
     relay = Relay(pool, sink)
-    parts = Parts(pool, relay)
+    ends = EndOffsets(kafka)
+    parts = Parts(pool, relay, Frontier(pool, ends))
     processor, jobs = build(parts)
     source = KafkaSource(
         kafka,
@@ -82,6 +86,7 @@ async def consuming(
             yield parts
             health.stopping = True
     finally:
+        await ends.stop()
         await sink.stop()
         try:
             await asyncio.wait_for(pool.close(), CLOSE_POOL_S)

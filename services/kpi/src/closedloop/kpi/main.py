@@ -51,7 +51,7 @@ def build(
             window = cast(Window, settings.gauge_window)
             gauges = Gauges(reader, catalogue, window, operator.zone, settings.max_region_labels)
             jobs: dict[str, Job] = {
-                "statements": Statements(parts.pool, catalogue, reader, parts.relay.wake),
+                "statements": Statements(parts.pool, parts.frontier.read, catalogue, reader, parts.relay.wake),
                 "gauges": Every(GAUGES_S, gauges.refresh),
                 "compaction": Every(COMPACT_S, compaction.compact),
                 "forget": Every(FORGET_S, compaction.forget),

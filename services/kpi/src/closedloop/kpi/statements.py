@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge
 
 from closedloop.common.consumer.failures import Kind as FailureKind
 from closedloop.common.consumer.failures import classify
-from closedloop.common.consumer.positions import GRACE, read_frontier
+from closedloop.common.consumer.frontier import ReadFrontier
 from closedloop.common.events.model import IndicatorBreached, IndicatorRecovered
 from closedloop.common.outbox.store import Outgoing, own_event, put
 from closedloop.common.postgres.pool import Pool
@@ -51,19 +51,19 @@ class Statements:
     def __init__(
         self,
         pool: Pool,
+        frontier: ReadFrontier,
         catalogue: Catalogue,
         buckets: Buckets,
         said: Callable[[], None] = lambda: None,
         *,
-        grace: timedelta = GRACE,
         interval_s: float = INTERVAL_S,
     ) -> None:
-        """`said` is called after statements were committed: the relay need not wait for its poll."""
+        """`frontier` tells a topic's; `said` is called after statements were committed: the relay need not wait for its poll."""
         self._pool = pool
+        self._frontier = frontier
         self._catalogue = catalogue
         self._buckets = buckets
         self._said = said
-        self._grace = grace
         self._interval_s = interval_s
         self._stopping = asyncio.Event()
         # topic → the minute at which its last round ended: until the frontier is at another one, there is nothing to do
@@ -100,8 +100,7 @@ class Statements:
     async def state_topic(self, topic: str) -> bool:
         """One round. The frontier is read first, then what the days hold, then the buckets: what comes in meanwhile is the next
         round's. Nothing is locked while it thinks."""
-        async with self._pool.acquire() as connection:
-            frontier = await read_frontier(connection, [topic], self._grace)
+        frontier = await self._frontier(topic)
         if frontier is None:
             return False
         upto = (frontier - EPOCH) // timedelta(minutes=1)

@@ -32,7 +32,7 @@ def build(settings: TicketingSettings, kafka: KafkaSettings, auth: AuthSettings,
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         def wire(parts: Parts) -> tuple[RowProcessor, Mapping[str, Job]]:
             app.state.tickets = Tickets(parts.pool, parts.relay.wake)
-            statements = triggers.Statements(parts.pool, settings, operator.zone, parts.relay.wake)
+            statements = triggers.Statements(parts.pool, parts.frontier.read, settings, operator.zone, parts.relay.wake)
             keeping = upkeep.Upkeep(parts.pool, settings, operator.zone)
             return processor(Intake(settings), parts.relay.wake), {
                 "statements": Every(triggers.EVERY_S, statements.run_once),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from closedloop.common.consumer.positions import read_frontier
+from closedloop.common.consumer.frontier import ReadFrontier
 from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.ticketing import batches, filing, hot_subjects, metrics
 from closedloop.ticketing.domain.bins import bin_of, bin_start
@@ -22,16 +22,19 @@ class Statements:
     """Makes the statements that can be made. One process at a time does; the writes about a subject and how far it is stated
     are one transaction, so a crash repeats the statement and states the same."""
 
-    def __init__(self, pool: Pool, settings: TicketingSettings, zone: ZoneInfo, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, pool: Pool, frontier: ReadFrontier, settings: TicketingSettings, zone: ZoneInfo, wake: Callable[[], None]
+    ) -> None:
         self._pool = pool
+        self._frontier = frontier
         self._settings = settings
         self._zone = zone
         self._wake = wake
 
     async def run_once(self) -> None:
         """State everything up to where event time has come."""
+        frontier = await self._frontier(COMPLAINTS_TOPIC)
         async with self._pool.acquire() as connection:
-            frontier = await read_frontier(connection, [COMPLAINTS_TOPIC])
             clock = await tickets.now(connection)
         if frontier is not None and await self.state_until(frontier):
             metrics.STATEMENT_LAG.set((clock - frontier).total_seconds())

@@ -130,8 +130,7 @@ async def _write(connection: "asyncpg.Connection[asyncpg.Record]", moves: Sequen
             """INSERT INTO consumer_offset (topic, partition, next_offset, cluster_id, topic_id)
                VALUES ($1, $2, $3, $4, $5)
                ON CONFLICT (topic, partition) DO UPDATE
-               SET next_offset = excluded.next_offset, cluster_id = excluded.cluster_id, topic_id = excluded.topic_id,
-                   caught_up_at = NULL""",
+               SET next_offset = excluded.next_offset, cluster_id = excluded.cluster_id, topic_id = excluded.topic_id""",
             [(m.topic, m.partition, m.after, m.present.cluster_id, m.present.topic_id) for m in moves],
         )
 

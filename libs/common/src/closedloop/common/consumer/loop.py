@@ -33,7 +33,6 @@ T = TypeVar("T")
 POLL_MS: Final = 200
 GATHER_MS: Final = 20
 POLL_RECORDS: Final = 4_000
-CAUGHT_UP_EVERY_S: Final = 5.0
 TELL_EVERY_S: Final = 5.0
 BUG_TRIES: Final = 3
 BACKOFF_MAX_S: Final = 10.0
@@ -104,7 +103,6 @@ class ConsumerLoop(Generic[T]):
         self._positions: dict[TopicPartition, int] = {}
         self._restored_generation = -1
         self._pending: asyncio.Task[None] | None = None
-        self._caught_up_marked = 0.0
         self._told_at = 0.0
         self._waiting_since: float | None = None
         self._failed_polls = 0
@@ -170,14 +168,14 @@ class ConsumerLoop(Generic[T]):
             await self._settle()
             if self._restored_generation == self._source.generation:
                 await self._tell_progress()
-                await self._note_idle(())
+                await self._skip_gaps(())
                 await self._until_stop(lambda: self.watchdog.check(self._source, self._positions))
             return
         # on a thread: a large batch must not keep the one before it from being committed, or requests from being answered
         decoded = await asyncio.to_thread(self._decode, batch)
         await self._settle()
         await self._tell_progress()
-        await self._note_idle(batch.ends())
+        await self._skip_gaps(batch.ends())
         if self._restored_generation == self._source.generation:
             self._positions |= batch.ends()
             self._pending = asyncio.create_task(self._commit(batch, decoded))
@@ -454,25 +452,26 @@ class ConsumerLoop(Generic[T]):
             self._told_at = now
             await self._until_stop(lambda: self._source.commit(self._positions))
 
-    async def _note_idle(self, in_hand: Container[TopicPartition]) -> None:
-        """Note now and then which partitions have nothing unread; also while others are busy, or statements would wait for them."""
-        now = asyncio.get_running_loop().time()
-        if now - self._caught_up_marked < CAUGHT_UP_EVERY_S:
-            return
-        self._caught_up_marked = now
-        caught_up = [
-            tp for tp, position in self._positions.items() if tp not in in_hand and self._source.has_read_all(tp, position)
+    async def _skip_gaps(self, in_hand: Container[TopicPartition]) -> None:
+        """Where nothing but marks of transactions follows the last record: move over them, or it would seem unread for ever."""
+        gaps = [
+            (tp, position, seen)
+            for tp, position in self._positions.items()
+            if tp not in in_hand and (seen := self._source.position(tp)) is not None and seen > position
         ]
-        if caught_up:
-            try:
-                async with self._pool.acquire() as connection:
-                    await positions.mark_caught_up(connection, caught_up)
-            except Exception as error:
-                if classify(error) is not Kind.WAIT:
-                    raise
-                await self._wait("mark caught up", error, 1)
-                return
-            self._working()
+        if not gaps or self._restored_generation != self._source.generation:
+            return
+        try:
+            async with self._pool.acquire() as connection:
+                for tp, position, seen in gaps:
+                    await positions.skip(connection, tp, position, seen)
+                    self._positions[tp] = seen
+        except Exception as error:
+            if classify(error) is not Kind.WAIT:
+                raise
+            await self._wait("skip", error, 1)
+            return
+        self._working()
 
     def _sample_key(self, part: Slice) -> None:
         """One record a slice: dedup and order hold per partition only while producers agree on the partitioner."""

@@ -1,8 +1,7 @@
 """Positions in PostgreSQL: the offset moves in the transaction of its effects, and only from where it was (the fence)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -21,12 +20,8 @@ CREATE TABLE consumer_offset (
     topic_id     text        NOT NULL,
     watermark    timestamptz,             -- greatest event time applied
     moved_at     timestamptz,             -- when records were applied last
-    caught_up_at timestamptz,             -- when a member last saw nothing unread
     PRIMARY KEY (topic, partition)
 )"""
-GRACE: Final = timedelta(seconds=60)
-CAUGHT_UP_FOR: Final = timedelta(seconds=20)
-"""A member repeats that it has nothing unread every few seconds; an older word does not count."""
 
 
 async def restore(connection: Connection, source: KafkaSource, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
@@ -84,52 +79,14 @@ async def advance(connection: Connection, batch: Batch, watermarks: dict[TopicPa
         raise FenceLost
 
 
-async def mark_caught_up(connection: Connection, partitions: Sequence[TopicPartition]) -> None:
-    """Note that nothing is unread in these partitions now."""
-    await connection.execute(
-        """UPDATE consumer_offset AS o SET caught_up_at = clock_timestamp()
-           FROM unnest($1::text[], $2::int[]) AS p (topic, partition)
-           WHERE o.topic = p.topic AND o.partition = p.partition""",
-        [tp.topic for tp in partitions],
-        [tp.partition for tp in partitions],
+async def skip(connection: Connection, partition: TopicPartition, start: int, end: int) -> None:
+    """Move over offsets at which no record stands: marks of transactions, what was compacted away. Raises FenceLost."""
+    status = await connection.execute(
+        "UPDATE consumer_offset SET next_offset = $4 WHERE topic = $1 AND partition = $2 AND next_offset = $3",
+        partition.topic,
+        partition.partition,
+        start,
+        end,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionState:
-    """One partition as `frontier` sees it. All times are aware."""
-
-    watermark: datetime | None
-    moved_at: datetime | None
-    caught_up_at: datetime | None
-
-    def is_idle(self, now: datetime, grace: timedelta) -> bool:
-        """Nothing unread, and nothing came for the grace."""
-        caught_up = self.caught_up_at is not None and now - self.caught_up_at <= CAUGHT_UP_FOR
-        return caught_up and (self.moved_at is None or now - self.moved_at > grace)
-
-
-def frontier_of(partitions: Sequence[PartitionState], now: datetime, grace: timedelta = GRACE) -> datetime | None:
-    """Up to where statements about event time may be made: all that was said before it has, by all appearance, arrived.
-
-    The least watermark of the partitions that are not idle, or the clock where all are, less the grace. None where a
-    partition that is not idle has no watermark yet.
-    """
-    busy = [state.watermark for state in partitions if not state.is_idle(now, grace)]
-    if not partitions or any(watermark is None for watermark in busy):
-        return None
-    least = min((watermark for watermark in busy if watermark is not None), default=now)
-    return min(least, now) - grace
-
-
-async def read_frontier(connection: Connection, topics: Sequence[str], grace: timedelta = GRACE) -> datetime | None:
-    """`frontier_of` the partitions of these topics, by the database's clock."""
-    rows = await connection.fetch(
-        """SELECT watermark, moved_at, caught_up_at, clock_timestamp() AS now
-           FROM consumer_offset WHERE topic = ANY ($1)""",
-        list(topics),
-    )
-    if not rows:
-        return None
-    states = [PartitionState(row["watermark"], row["moved_at"], row["caught_up_at"]) for row in rows]
-    return frontier_of(states, rows[0]["now"], grace)
+    if status != "UPDATE 1":
+        raise FenceLost

@@ -1,7 +1,6 @@
 """Reading with positions that PostgreSQL keeps. No other module knows aiokafka's consumer: another client is one file."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -17,7 +16,6 @@ Record: TypeAlias = ConsumerRecord
 STOP_TIMEOUT_S = 5.0
 ASK_TIMEOUT_S = 10.0
 REBALANCING_S = 1.0
-HEARD_WITHIN_S = 5.0
 SESSION_TIMEOUT_MS = 45_000
 # aiokafka would leave the group when a database outage keeps us from polling; our own watchdog judges progress instead
 MAX_POLL_INTERVAL_MS = 24 * 3600 * 1000
@@ -133,12 +131,12 @@ class KafkaSource:
         end = self._consumer.last_stable_offset(partition)
         return None if end is None or end < 0 else max(0, end - position)
 
-    def has_read_all(self, partition: TopicPartition, position: int) -> bool:
-        """Whether the broker said within the last seconds that nothing stands after `position`."""
-        if self.unread(partition, position) != 0:
-            return False
-        heard_ms = self._consumer.last_poll_timestamp(partition)
-        return heard_ms is not None and abs(time.time() - heard_ms / 1000) <= HEARD_WITHIN_S
+    def position(self, partition: TopicPartition) -> int | None:
+        """The offset after all that was polled, also where no record stands there; None where it is not known or not held."""
+        if partition not in self._consumer.assignment():
+            return None
+        state = self._consumer._subscription.subscription.assignment.state_value(partition)
+        return int(state.position) if state.has_valid_position else None
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has, 0 while unknown."""
