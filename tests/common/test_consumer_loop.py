@@ -173,10 +173,10 @@ async def test_two_members_share_the_partitions_and_take_over_without_a_miscount
         await read_all(bench, 300)
         async with bench.loop() as (second, _):
 
-            async def both_ready() -> bool:
-                return first.not_ready() is None and second.not_ready() is None
+            async def both_work() -> bool:
+                return all(loop.not_ready() is None and loop.idle_because() is None for loop in (first, second))
 
-            await until(both_ready)
+            await until(both_work)
             await bench.send(*[str(i) for i in range(300, 900)])
             await read_all(bench, 900)
         await bench.send(*[str(i) for i in range(900, 1000)])
@@ -327,11 +327,11 @@ async def test_a_member_survives_that_its_partitions_go_to_others(bench: Bench) 
         await read_all(bench, 1)
         async with bench.loop() as (second, _), bench.loop() as (third, _), bench.loop() as (fourth, _):
 
-            async def all_ready() -> bool:
+            async def all_work() -> bool:
                 # the one that gets no partition has nothing to do, and is ready all the same
-                return all(loop.not_ready() is None for loop in (first, second, third, fourth))
+                return all(loop.not_ready() is None and loop.idle_because() is None for loop in (first, second, third, fourth))
 
-            await until(all_ready)
+            await until(all_work)
             await bench.send(*[str(i) for i in range(2, 50)])
             await read_all(bench, 49)
         assert not task.done()

@@ -43,6 +43,27 @@ async def bench(server_folder: Path, database_url: str, unique_name: str) -> Asy
         server.kill()
 
 
+async def test_a_process_that_has_joined_stays_ready_while_kafka_is_away_and_says_that_it_is(bench: Bench) -> None:
+    server: KafkaServer = bench.server  # type: ignore[attr-defined]
+    async with bench.loop() as (loop, _):
+
+        async def works() -> bool:
+            return loop.not_ready() is None and loop.idle_because() is None
+
+        async def waits() -> bool:
+            assert loop.not_ready() is None
+            return "waits for Kafka" in (loop.idle_because() or "")
+
+        assert "has not joined" in (loop.not_ready() or "")
+        await until(works)
+        server.kill()
+        await until(waits)
+        await asyncio.to_thread(server.start)
+        await until(works)
+        await bench.send("1")
+        await read_all(bench, 1)
+
+
 async def stopped_in_time(loop: ConsumerLoop[object], task: "asyncio.Task[None]") -> float:
     began = time.monotonic()
     loop.stop()
@@ -117,6 +138,7 @@ async def test_stops_in_time_where_kafka_was_never_there(database_url: str) -> N
     task = asyncio.create_task(loop.run())
     await asyncio.sleep(1)
     assert not task.done()
+    assert "has not joined its consumer group since its start" in (loop.not_ready() or "")
     assert await stopped_in_time(loop, task) < STOP_S
     await pool.close()
 

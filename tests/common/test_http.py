@@ -258,6 +258,10 @@ async def test_readiness_says_which_part_is_not_ready_and_why(client: httpx2.Asy
     async def failing() -> str | None:
         raise ConnectionRefusedError("secret place")
 
+    health.notes = {"consumer": lambda: "waits for Kafka", "other": lambda: None}
+    noted = await client.get("/readyz")
+    assert (noted.status_code, noted.json()) == (200, {"ready": True, "problems": {}, "notes": {"consumer": "waits for Kafka"}})
+
     health.ready = {"consumer": away, "postgres": failing}
     answer = await client.get("/readyz")
     assert answer.status_code == 503

@@ -154,9 +154,9 @@ class Faults:
             lambda: all(self._positions(name)[tp] > at for tp, at in before.items() if tp[0] == "evaluations"), 60, "taken over"
         )
         service.resume()
-        service.wait_ready(60)
+        service.wait_working(60)
         other.stop()
-        service.wait_ready(60)
+        service.wait_working(60)
         self._count("frozen past its session")
 
     def caught_up(self) -> bool:
@@ -166,7 +166,7 @@ class Faults:
 
     def _all_ready(self) -> None:
         for service in self._stack.services:
-            service.wait_ready(90)
+            service.wait_working(90)
 
     def _unread_by_any(self) -> int:
         return sum(self._lag(name) for name in CONSUMING)

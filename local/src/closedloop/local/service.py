@@ -4,7 +4,7 @@ import http.client
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from closedloop.local.child import Child
@@ -63,10 +63,17 @@ class Service:
 
     def wait_ready(self, seconds: float = 60) -> None:
         """Until /readyz answers 200. LocalStackError where it ends or takes longer."""
+        self._wait_until(lambda status, _: status == 200, seconds)
+
+    def wait_working(self, seconds: float = 60) -> None:
+        """Until it is ready and notes nothing that keeps it from its work, such as that Kafka is away. Likewise."""
+        self._wait_until(lambda status, body: status == 200 and not json.loads(body)["notes"], seconds)
+
+    def _wait_until(self, is_enough: Callable[[int, str], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while True:
             answer = self.readiness()
-            if answer is not None and answer[0] == 200:
+            if answer is not None and is_enough(*answer):
                 return
             if not self._child.running:
                 raise LocalStackError(f"{self.label} ended while it started ({self.complaint()}); its log is {self.log}.")

@@ -23,6 +23,7 @@ from closedloop.common.outbox.relay import Relay
 from closedloop.common.postgres.pool import Pool, create_pool
 from closedloop.common.service import Job, jobs_running
 from closedloop.common.settings import ServerSettings
+from closedloop.common.telemetry import metrics
 
 CLOSE_POOL_S: Final = 5.0
 
@@ -80,6 +81,8 @@ async def consuming(
 
     health.alive.append(lambda: loop.watchdog.alive)
     health.ready |= {"consumer": consumer_ready, "postgres": postgres_ready}
+    health.notes["consumer"] = loop.idle_because
+    metrics.WAITING.set_function(lambda: loop.idle_because() is not None)
     app.state.consumer = loop
     try:
         async with jobs_running(consumer=loop, **jobs, relay=relay):

@@ -102,6 +102,7 @@ class ConsumerLoop(Generic[T]):
         self._stopping = asyncio.Event()
         self._positions: dict[TopicPartition, int] = {}
         self._restored_generation = -1
+        self._joined = False
         self._pending: asyncio.Task[None] | None = None
         self._told_at = 0.0
         self._waiting_since: float | None = None
@@ -112,13 +113,21 @@ class ConsumerLoop(Generic[T]):
     # --- what others ask and say ---
 
     def not_ready(self) -> str | None:
-        """Why this consumer does not work at present, or None."""
+        """Why this process should not be relied on, or None: the brake stopped it, or it has never joined its group."""
         if self.braked:
             return f"paused: {self.braked}; look at the dead letters, then resume"
-        if self._restored_generation != self._source.generation or self._restored_generation < 1:
-            return "no partitions assigned yet"
+        if not self._joined:
+            return "has not joined its consumer group since its start; is KAFKA_BOOTSTRAP right, and PostgreSQL there?"
+        return None
+
+    def idle_because(self) -> str | None:
+        """Why nothing is read at present although it should be, or None. It goes on by itself."""
         if self._waiting_since is not None:
-            return "waiting for Kafka or PostgreSQL"
+            return "waits for Kafka or PostgreSQL"
+        if not self._source.connected:
+            return "waits for Kafka: no broker is connected"
+        if self._restored_generation != self._source.generation:
+            return "waits for its partitions: the group is rebalancing"
         return None
 
     def resume(self) -> None:
@@ -192,6 +201,7 @@ class ConsumerLoop(Generic[T]):
             await asyncio.sleep(POLL_MS / 1000)
             if generation == self._source.generation and generation > 0:
                 self._restored_generation = generation
+                self._joined = True
             return
         async with self._pool.acquire() as connection:
             self._positions = await positions.restore(connection, self._source, assigned)
@@ -202,6 +212,7 @@ class ConsumerLoop(Generic[T]):
                 return  # rebalanced meanwhile; the next turn restores again
             self._source.seek(tp, offset)
         self._restored_generation = generation
+        self._joined = True
         self.watchdog.progress()
         metrics.RESTORED.inc()
         log.info("positions restored", positions={f"{tp.topic}/{tp.partition}": o for tp, o in self._positions.items()})
@@ -378,7 +389,6 @@ class ConsumerLoop(Generic[T]):
         loop = asyncio.get_running_loop()
         if self._waiting_since is None:
             self._waiting_since = loop.time()
-        metrics.WAITING.set(1)
         delay = min(BACKOFF_MAX_S, 0.1 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1)  # noqa: S311 (jitter)
         # what Kafka's client says names servers and topics, never data; PostgreSQL's may quote a row
         said = str(error) if isinstance(error, KafkaError) else None
@@ -423,7 +433,6 @@ class ConsumerLoop(Generic[T]):
 
     def _working(self) -> None:
         self._waiting_since = None
-        metrics.WAITING.set(0)
         self.watchdog.progress()
 
     # --- what is told about it ---

@@ -19,10 +19,14 @@ READY_TIMEOUT_S: Final = 3.0
 
 @dataclass
 class Health:
-    """What /livez and /readyz ask. A readiness check answers None, or in a few words what is wrong."""
+    """What /livez and /readyz ask. A readiness check answers None, or in a few words what is wrong.
+
+    `notes` are said in /readyz, too, but do not make it fail: requests can be served all the same.
+    """
 
     alive: list[Callable[[], bool]] = field(default_factory=list)
     ready: dict[str, Callable[[], Awaitable[str | None]]] = field(default_factory=dict)
+    notes: dict[str, Callable[[], str | None]] = field(default_factory=dict)
     stopping: bool = False
 
     async def problems(self) -> dict[str, str]:
@@ -70,10 +74,11 @@ def _health_routes(health: Health) -> APIRouter:
         alive = all(check() for check in health.alive)
         return JSONResponse({"alive": alive}, 200 if alive else 503)
 
-    @router.get("/readyz", summary="Can it work now, and if not, why?")
+    @router.get("/readyz", summary="Can it serve requests now, and if not, why? Also what else is amiss")
     async def readyz() -> JSONResponse:
         problems = await health.problems()
-        return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+        notes = {part: said for part, note in health.notes.items() if (said := note()) is not None}
+        return JSONResponse({"ready": not problems, "problems": problems, "notes": notes}, 503 if problems else 200)
 
     @router.get("/metrics", summary="For Prometheus", response_class=Response)
     async def metrics() -> Response:

@@ -89,6 +89,11 @@ class KafkaSource:
         """Leave without commit: positions are in PostgreSQL."""
         await stop_consumer(self._consumer)
 
+    @property
+    def connected(self) -> bool:
+        """Whether any broker is connected. A broker that is frozen counts for 40 s more, until a request runs out of time."""
+        return any(connection.connected() for connection in self._consumer._client._conns.values())
+
     def assigned(self) -> set[TopicPartition]:
         """The partitions that this member holds now."""
         return set(self._consumer.assignment())

@@ -12,7 +12,7 @@ BATCH_SECONDS = Histogram(
     buckets=(0.005, 0.02, 0.1, 0.5, 2, 10),
 )
 BATCH_RECORDS = Histogram("consumer_batch_records", "Records in one transaction", buckets=(1, 10, 100, 1000, 10000, 100000))
-WAITING = Gauge("consumer_waiting", "1 while an outage keeps the consumer from applying records")
+WAITING = Gauge("consumer_waiting", "1 while an outage or a rebalance keeps the consumer from applying records")
 BRAKED = Gauge("consumer_braked", "1 while too many rejections have stopped the consumer")
 FENCE_LOST = Counter("consumer_fence_lost", "Batches dropped because another member had moved the position")
 RESTORED = Counter("consumer_positions_restored", "How often positions were read from PostgreSQL")
