@@ -67,7 +67,8 @@ async def _fingerprints(connection: Connection, keys: Sequence[tuple[str, str]])
 async def forget(connection: Connection, received_before: datetime, at_most: int) -> int:
     """Drop what was received before, at most so many rows; returns how many."""
     status = await connection.execute(
-        """DELETE FROM inbox WHERE ctid = ANY (ARRAY(SELECT ctid FROM inbox WHERE received_at < $1 LIMIT $2))""",
+        """DELETE FROM inbox WHERE ctid = ANY (ARRAY(
+               SELECT ctid FROM inbox WHERE received_at < $1 ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED))""",
         received_before,
         at_most,
     )
