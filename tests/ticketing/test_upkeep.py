@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from closedloop.ticketing import metrics, schemas
+from closedloop.ticketing.service import Asked
 from closedloop.ticketing.upkeep import Upkeep
 from ticketing.desk import Desk, breached, complaint, escalated, principal
 
@@ -18,10 +19,10 @@ async def test_open_tickets_and_overdue_measures_are_shown(desk: Desk) -> None:
     await desk.take(escalated(NOON), breached(NOON))
     ticket, _ = await desk.all_tickets()
     content = {"problem_type": "execution", "root_cause": "x", "methods": ["survey"], "text": "x", "difficulty": "easy"}
-    await desk.tickets.analyse(ticket["id"], schemas.Analysis(**content), 1, None, principal())
+    await desk.tickets.step(Asked(ticket["id"], 1, None), schemas.Analysis(**content), principal())
     days = [(datetime.now(UTC) + timedelta(days=n)).date() for n in (-3, -2, 3)]
     measures = [{"what": "x", "unit": "u", "due": day, "done": days[0] if n == 0 else None} for n, day in enumerate(days)]
-    await desk.tickets.improve(ticket["id"], schemas.Improvement(measures=measures), 3, None, principal())
+    await desk.tickets.step(Asked(ticket["id"], 3, None), schemas.Improvement(measures=measures), principal())
     await upkeep(desk).figures()
     by_stage = {stage: metrics.OPEN_TICKETS.labels(stage)._value.get() for stage in ("discover", "analyse", "improve", "evaluate")}
     assert by_stage == {"discover": 1, "analyse": 0, "improve": 1, "evaluate": 0}

@@ -14,7 +14,7 @@ from closedloop.common.http.preconditions import IdempotencyKey, IfMatch, etag, 
 from closedloop.ticketing import schemas
 from closedloop.ticketing.domain.firing import Trigger
 from closedloop.ticketing.domain.stages import Stage
-from closedloop.ticketing.service import Tickets
+from closedloop.ticketing.service import Asked, Tickets
 from closedloop.ticketing.store.tickets import Filter
 
 router = Router(prefix="/v1/tickets", tags=["tickets"])
@@ -26,7 +26,12 @@ def _tickets(request: Request) -> Tickets:
     return cast(Tickets, request.app.state.tickets)
 
 
+def _change(ticket_id: UUID, version: IfMatch, key: IdempotencyKey = None) -> Asked:
+    return Asked(ticket_id, version, key)
+
+
 UseCases = Annotated[Tickets, Depends(_tickets)]
+Change = Annotated[Asked, Depends(_change)]
 
 
 def _answer(answer: tuple[int, Any]) -> JSONResponse:
@@ -89,48 +94,36 @@ async def ticket_history(
 
 
 @router.post("/{ticket_id}/analysis", summary="The root cause is found", response_model=schemas.TicketView)
-async def analysis(
-    ticket_id: UUID, body: schemas.Analysis, principal: Writer, version: IfMatch, tickets: UseCases, key: IdempotencyKey = None
-) -> Response:
+async def analysis(asked: Change, body: schemas.Analysis, tickets: UseCases, principal: Writer) -> Response:
     """discover or analyse → improve."""
-    return _answer(await tickets.analyse(ticket_id, body, version, key, principal))
+    return _answer(await tickets.step(asked, body, principal))
 
 
 @router.post("/{ticket_id}/improvement", summary="Measures are planned or carried out", response_model=schemas.TicketView)
-async def improvement(
-    ticket_id: UUID, body: schemas.Improvement, principal: Writer, version: IfMatch, tickets: UseCases, key: IdempotencyKey = None
-) -> Response:
+async def improvement(asked: Change, body: schemas.Improvement, tickets: UseCases, principal: Writer) -> Response:
     """improve → evaluate, where `carried_out` is given."""
-    return _answer(await tickets.improve(ticket_id, body, version, key, principal))
+    return _answer(await tickets.step(asked, body, principal))
 
 
 @router.post("/{ticket_id}/evaluation", summary="The effect is judged", response_model=schemas.TicketView)
-async def evaluation(
-    ticket_id: UUID, body: schemas.Evaluation, principal: Writer, version: IfMatch, tickets: UseCases, key: IdempotencyKey = None
-) -> Response:
+async def evaluation(asked: Change, body: schemas.Evaluation, tickets: UseCases, principal: Writer) -> Response:
     """evaluate → closed, or back to analyse for another round."""
-    return _answer(await tickets.evaluate(ticket_id, body, version, key, principal))
+    return _answer(await tickets.step(asked, body, principal))
 
 
 @router.post("/{ticket_id}/return", summary="Send back one stage", response_model=schemas.TicketView)
-async def send_back(
-    ticket_id: UUID, body: schemas.Return, principal: Writer, version: IfMatch, tickets: UseCases, key: IdempotencyKey = None
-) -> Response:
+async def send_back(asked: Change, body: schemas.Return, tickets: UseCases, principal: Writer) -> Response:
     """With the reason."""
-    return _answer(await tickets.send_back(ticket_id, body, version, key, principal))
+    return _answer(await tickets.step(asked, body, principal))
 
 
 @router.post("/{ticket_id}/transfer", summary="Give to another unit", response_model=schemas.TicketView)
-async def transfer(
-    ticket_id: UUID, body: schemas.Transfer, principal: Writer, version: IfMatch, tickets: UseCases, key: IdempotencyKey = None
-) -> Response:
+async def transfer(asked: Change, body: schemas.Transfer, tickets: UseCases, principal: Writer) -> Response:
     """From discover that dispatches it: discover → analyse."""
-    return _answer(await tickets.transfer(ticket_id, body, version, key, principal))
+    return _answer(await tickets.step(asked, body, principal))
 
 
 @router.post("/{ticket_id}/close", summary="Close without the stages, such as a duplicate", response_model=schemas.TicketView)
-async def close(
-    ticket_id: UUID, body: schemas.Close, principal: Writer, version: IfMatch, tickets: UseCases, key: IdempotencyKey = None
-) -> Response:
+async def close(asked: Change, body: schemas.Close, tickets: UseCases, principal: Writer) -> Response:
     """With outcome and reason."""
-    return _answer(await tickets.close(ticket_id, body, version, key, principal))
+    return _answer(await tickets.step(asked, body, principal))

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, cast
 
@@ -27,7 +28,16 @@ USUAL = timedelta(days=28)
 _PLACE = cast("type[int]", Annotated[int, msgspec.Meta(ge=0, lt=2**63)])
 _TIME = cast("type[datetime]", Annotated[datetime, msgspec.Meta(tz=True)])
 
-Step = Callable[[Ticket, Actor, datetime], Change]
+Content = schemas.Analysis | schemas.Improvement | schemas.Evaluation | schemas.Return | schemas.Transfer | schemas.Close
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A change of one ticket: which, as its author read it (the version), and the key under which the request may come again."""
+
+    ticket_id: uuid.UUID
+    version: int
+    key: str | None
 
 
 class Tickets:
@@ -89,7 +99,7 @@ class Tickets:
             return 201, await self._json(connection, change.ticket, principal)
 
         async with self._pool.acquire() as connection, connection.transaction():
-            answer = await once(connection, key, principal.subject, _asked("open", None, body), act)
+            answer = await once(connection, key, principal.subject, _request("open", None, body), act)
         self._wake()
         return answer
 
@@ -101,98 +111,27 @@ class Tickets:
 
     # --- the steps ---
 
-    async def analyse(
-        self, id: uuid.UUID, body: schemas.Analysis, version: int, key: str | None, principal: Principal
-    ) -> tuple[int, Any]:
-        """The root cause is found."""
-        content = body.model_dump(mode="json")
-        return await self._step(
-            "analysis", id, body, version, key, principal, lambda t, who, at: life.analysed(t, content, body.difficulty, who, at)
-        )
+    async def step(self, asked: Asked, body: Content, principal: Principal) -> tuple[int, Any]:
+        """(status, body) of a stage's content, or of a return, a transfer, a close. Raises NotFound, PreconditionFailed; Conflict
+        where the stage does not allow it."""
 
-    async def improve(
-        self, id: uuid.UUID, body: schemas.Improvement, version: int, key: str | None, principal: Principal
-    ) -> tuple[int, Any]:
-        """Measures are planned or carried out."""
-        content = body.model_dump(mode="json")
-        done = body.carried_out is not None
-        return await self._step(
-            "improvement", id, body, version, key, principal, lambda t, who, at: life.improved(t, content, done, who, at)
-        )
-
-    async def evaluate(
-        self, id: uuid.UUID, body: schemas.Evaluation, version: int, key: str | None, principal: Principal
-    ) -> tuple[int, Any]:
-        """The effect is judged, beside the figures that this service counted."""
-        content = body.model_dump(mode="json")
-
-        async def with_figures(connection: Connection, ticket: Ticket, at: datetime) -> None:
-            effect = await _effect(connection, ticket, at)
-            if effect is not None:
-                content["measured"] = effect.model_dump(mode="json")
-
-        return await self._step(
-            "evaluation",
-            id,
-            body,
-            version,
-            key,
-            principal,
-            lambda t, who, at: life.evaluated(t, content, body.verdict, who, at),
-            with_figures,
-        )
-
-    async def send_back(
-        self, id: uuid.UUID, body: schemas.Return, version: int, key: str | None, principal: Principal
-    ) -> tuple[int, Any]:
-        """One stage back."""
-        return await self._step(
-            "return", id, body, version, key, principal, lambda t, who, at: life.returned(t, body.reason, who, at)
-        )
-
-    async def transfer(
-        self, id: uuid.UUID, body: schemas.Transfer, version: int, key: str | None, principal: Principal
-    ) -> tuple[int, Any]:
-        """To another unit."""
-        return await self._step(
-            "transfer", id, body, version, key, principal, lambda t, who, at: life.transferred(t, body.unit, body.reason, who, at)
-        )
-
-    async def close(
-        self, id: uuid.UUID, body: schemas.Close, version: int, key: str | None, principal: Principal
-    ) -> tuple[int, Any]:
-        """Without going through the stages."""
-        reason = body.reason if body.duplicate_of is None else f"{body.reason} (duplicate of {body.duplicate_of})"
-        return await self._step(
-            "close", id, body, version, key, principal, lambda t, who, at: life.closed(t, body.outcome, reason, who, at)
-        )
-
-    async def _step(
-        self,
-        name: stages.Step,
-        id: uuid.UUID,
-        body: BaseModel,
-        version: int,
-        key: str | None,
-        principal: Principal,
-        step: Step,
-        prepare: Callable[[Connection, Ticket, datetime], Any] | None = None,
-    ) -> tuple[int, Any]:
         async def act() -> tuple[int, Any]:
-            ticket = _found(await tickets.lock(connection, id, principal.region_filter()))
-            check_version(version, ticket.version)
+            ticket = _found(await tickets.lock(connection, asked.ticket_id, principal.region_filter()))
+            check_version(asked.version, ticket.version)
             at = await tickets.now(connection)
-            if prepare is not None:
-                await prepare(connection, ticket, at)
+            said = body.model_dump(mode="json")
+            if isinstance(body, schemas.Evaluation) and (effect := await _effect(connection, ticket, at)):
+                said["measured"] = effect.model_dump(mode="json")
             try:
-                change = step(ticket, Actor(principal.subject, principal.client), at)
+                change = _changed(ticket, body, said, Actor(principal.subject, principal.client), at)
             except StepRefused as refused:
                 raise Conflict(str(refused), allowed=stages.allowed(ticket.stage)) from None
             await filing.save(connection, change)
             return 200, await self._json(connection, change.ticket, principal)
 
         async with self._pool.acquire() as connection, connection.transaction():
-            answer = await once(connection, key, principal.subject, _asked(name, id, body), act)
+            request = _request(type(body).__name__, asked.ticket_id, body)
+            answer = await once(connection, asked.key, principal.subject, request, act)
         self._wake()
         return answer
 
@@ -205,6 +144,24 @@ class Tickets:
         total, firings = await tickets.firings(connection, ticket.id, NEWEST_FIRINGS)
         effect = await _effect(connection, ticket, await tickets.now(connection))
         return views.view(ticket, total, firings, effect, principal)
+
+
+def _changed(ticket: Ticket, body: Content, said: dict[str, Any], actor: Actor, at: datetime) -> Change:
+    """What the body's step makes of the ticket; `said` is its content as it is kept. Raises StepRefused."""
+    match body:
+        case schemas.Analysis():
+            return life.analysed(ticket, said, body.difficulty, actor, at)
+        case schemas.Improvement():
+            return life.improved(ticket, said, body.carried_out is not None, actor, at)
+        case schemas.Evaluation():
+            return life.evaluated(ticket, said, body.verdict, actor, at)
+        case schemas.Return():
+            return life.returned(ticket, body.reason, actor, at)
+        case schemas.Transfer():
+            return life.transferred(ticket, body.unit, body.reason, actor, at)
+        case schemas.Close():
+            reason = body.reason if body.duplicate_of is None else f"{body.reason} (duplicate of {body.duplicate_of})"
+            return life.closed(ticket, body.outcome, reason, actor, at)
 
 
 async def _effect(connection: Connection, ticket: Ticket, now: datetime) -> schemas.Effect | None:
@@ -233,5 +190,5 @@ def _regions_of_new(wanted: list[str], principal: Principal) -> tuple[str, ...]:
     return tuple(sorted(set(wanted) or principal.regions or ()))
 
 
-def _asked(route: str, id: uuid.UUID | None, body: BaseModel) -> bytes:
+def _request(route: str, id: uuid.UUID | None, body: BaseModel) -> bytes:
     return msgspec.json.encode([route, id, body.model_dump(mode="json")])

@@ -180,27 +180,24 @@ def _listed(row: asyncpg.Record) -> dict[str, Any]:
 
 async def per_day(connection: Connection, topic_path: str, spans: Sequence[tuple[datetime, datetime]]) -> list[float | None]:
     """Complaints that count per day within each span of event time; None where a span is empty."""
-    counted: list[float | None] = []
-    for start, end in spans:
-        days = (end - start).total_seconds() / 86_400
-        if days <= 0:
-            counted.append(None)
-            continue
-        total = await connection.fetchval(
-            """SELECT count(*) FROM complaint AS c JOIN subject AS s ON s.id = c.subject_id
-               WHERE s.kind = 'complaint' AND s.topic_path = $1 AND c.counts AND c.at >= $2 AND c.at < $3""",
-            topic_path,
-            start,
-            end,
-        )
-        counted.append(round(total / days, 2))
-    return counted
+    totals = await connection.fetchval(
+        """SELECT array_agg((SELECT count(*) FROM complaint AS c JOIN subject AS s ON s.id = c.subject_id
+                             WHERE s.kind = 'complaint' AND s.topic_path = $1
+                               AND c.counts AND c.at >= span.first AND c.at < span.stop) ORDER BY span.place)
+           FROM unnest($2::timestamptz[], $3::timestamptz[]) WITH ORDINALITY AS span (first, stop, place)""",
+        topic_path,
+        [start for start, _ in spans],
+        [end for _, end in spans],
+    )
+    days = [(end - start).total_seconds() / 86_400 for start, end in spans]
+    return [round(total / length, 2) if length > 0 else None for total, length in zip(totals, days, strict=True)]
 
 
 async def forget(connection: Connection, received_before: datetime, at_most: int) -> int:
     """Drop complaints received before, at most so many rows; returns how many."""
     status = await connection.execute(
-        """DELETE FROM complaint WHERE id = ANY (ARRAY(SELECT id FROM complaint WHERE received_at < $1 LIMIT $2))""",
+        """DELETE FROM complaint WHERE id = ANY (ARRAY(
+               SELECT id FROM complaint WHERE received_at < $1 ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED))""",
         received_before,
         at_most,
     )
