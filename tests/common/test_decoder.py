@@ -53,6 +53,9 @@ def with_data(**changes: Any) -> bytes:
         (with_data(phone="13800138000"), "data.phone: must be E.164"),
         (with_data(customer_id=""), "data.customer_id: must be 1 to 256"),
         (json.dumps({**EXAMPLE, "time": "2026-11-20T08:00:00"}).encode(), "time: needs an offset"),
+        (json.dumps({**EXAMPLE, "time": "2026-11-20 08:00:00Z"}).encode(), "time: must be written as 2026-11-20T08:00:00"),
+        (json.dumps({**EXAMPLE, "time": "2026-11-20T08:00:00+00:75"}).encode(), "time: has an offset that does not exist"),
+        (json.dumps({**EXAMPLE, "time": "2026-11-20T08:00:00-24:00"}).encode(), "time: has an offset that does not exist"),
         (json.dumps({**EXAMPLE, "time": "2026-02-30T08:00:00Z"}).encode(), "time: is not a time that exists"),
         (json.dumps({**EXAMPLE, "time": "2099-01-01T00:00:00Z"}).encode(), "more than 5 min ahead"),
         (json.dumps({**EXAMPLE, "time": "1999-12-31T23:59:59Z"}).encode(), "before 2000"),
@@ -133,3 +136,14 @@ def test_dissatisfied_is_the_lower_half_of_any_scale(place: float, low: float, w
 def test_what_the_customer_said_outright_wins_over_the_score() -> None:
     assert is_dissatisfied(EvaluationData(customer_id="c", region="r", kind="survey", score=10, satisfied=False))
     assert not is_dissatisfied(EvaluationData(customer_id="c", region="r", kind="survey", score=1, satisfied=True))
+
+
+@given(st.integers(0, 99), st.integers(0, 99), st.sampled_from("+-"), st.booleans())
+def test_an_offset_has_hours_to_23_and_minutes_to_59(hours: int, minutes: int, sign: str, is_known_second: bool) -> None:
+    second = "2026-11-20T08:00:00" if is_known_second else f"2026-11-20T08:{minutes % 60:02d}:{hours % 60:02d}"
+    text = f"{second}{sign}{hours:02d}:{minutes:02d}"
+    if hours <= 23 and minutes <= 59:
+        assert parse_time(text) == datetime.fromisoformat(text)
+    else:
+        with pytest.raises(Refused, match="offset that does not exist"):
+            parse_time(text)

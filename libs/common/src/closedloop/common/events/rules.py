@@ -20,7 +20,7 @@ CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 TOPIC_PATH: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}\Z")
 IDENTIFIER: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}\Z")
 E164: Final = re.compile(r"\+[1-9][0-9]{6,14}\Z")
-RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
+RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)\Z", re.ASCII)
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_AHEAD: Final = timedelta(minutes=5)
 MAX_EVENT_BYTES: Final = 262_144
@@ -54,13 +54,13 @@ def parse_time(text: str, field: str = "time") -> datetime:
 _seconds: dict[str, datetime] = {}
 _shifts: dict[str, timedelta] = {}
 _KNOWN_TIMES_MAX: Final = 20_000
+_OFFSET: Final = re.compile(r"(Z|[+-](?P<hours>\d\d):(?P<minutes>\d\d))\Z", re.ASCII)
 _NEAR_THE_ENDS: Final = (2, 9998)
 
 
 def _parse_new_time(text: str, field: str) -> datetime:
     if not RFC3339.match(text):
-        hint = "needs an offset, such as 2026-11-20T08:00:00+08:00" if len(text) >= 10 else "is not a time"
-        raise Refused(field, f"{hint} (RFC 3339)")
+        raise Refused(field, f"{_ill_written(text)} (RFC 3339)")
     try:
         at = datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -74,6 +74,15 @@ def _parse_new_time(text: str, field: str) -> datetime:
         _seconds[text[:19]] = second
         _shifts[text[19:]] = at - second
     return at
+
+
+def _ill_written(text: str) -> str:
+    offset = _OFFSET.search(text)
+    if offset is None:
+        return "needs an offset, such as 2026-11-20T08:00:00+08:00" if len(text) >= 10 else "is not a time"
+    if offset["hours"] is not None and (offset["hours"] > "23" or offset["minutes"] > "59"):
+        return "has an offset that does not exist; its hours go from 00 to 23, its minutes from 00 to 59"
+    return "must be written as 2026-11-20T08:00:00+08:00"
 
 
 def check_time(at: datetime, received_at: datetime) -> None:
