@@ -1,6 +1,7 @@
 """`closedloop dlq` on real Kafka: dead letters as the services write them, seen, and put back where they came from."""
 
 import asyncio
+import dataclasses
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,20 +63,26 @@ def letters(kafka_bootstrap: str, topic_prefix: str) -> Letters:
             await asyncio.to_thread(records_of, kafka_bootstrap, topic, PARTITIONS), key=lambda r: (r.timestamp, r.offset)
         )
 
-    async def refuse(records: Sequence[Record]) -> None:
-        kafka = KafkaSettings(bootstrap=kafka_bootstrap)
+    records = asyncio.run(prepare())
+    refuse(kafka_bootstrap, records)
+    return Letters(kafka_bootstrap, topic, name, records)
+
+
+def refuse(bootstrap: str, records: Sequence[Record]) -> None:
+    """As a process of kpi does that has not refused them before."""
+    reasons = {(key, value): reason for key, value, _, reason in POISON}
+    rejections = [
+        Rejection(r, "decode" if reasons[r.key, r.value] == "json" else "rules", reasons[r.key, r.value], "must be otherwise")
+        for r in records
+    ]
+
+    async def publish() -> None:
+        kafka = KafkaSettings(bootstrap=bootstrap)
         sink = KafkaSink(kafka, "test")
-        reasons = {(key, value): reason for key, value, _, reason in POISON}
-        rejections = [
-            Rejection(r, "decode" if reasons[r.key, r.value] == "json" else "rules", reasons[r.key, r.value], "must be otherwise")
-            for r in records
-        ]
         await DeadLetters(kafka, sink, "kpi").publish(rejections)
         await sink.stop()
 
-    records = asyncio.run(prepare())
-    asyncio.run(refuse(records))
-    return Letters(kafka_bootstrap, topic, name, records)
+    asyncio.run(publish())
 
 
 def came_back(letters: Letters) -> list[Record]:
@@ -148,6 +155,33 @@ def test_a_replay_brings_the_same_bytes_to_the_same_partition_once(cli: Cli, let
 
     assert "Published 5" in cli("dlq", "replay", letters.dead_letters, "--yes", "--again", **environment).out
     assert len(came_back(letters)) == 10
+
+
+def test_a_letter_that_a_frozen_process_wrote_twice_is_shown_and_replayed_once(cli: Cli, letters: Letters) -> None:
+    environment = {"KAFKA_BOOTSTRAP": letters.bootstrap}
+    refuse(letters.bootstrap, letters.refused[:2])
+    shown = cli("dlq", "show", letters.dead_letters, **environment).out
+    assert shown.count("payload") == 5
+    assert "2 passed over: copies of letters already counted" in shown
+
+    ran = cli("dlq", "replay", letters.dead_letters, "--yes", **environment)
+    assert "2 passed over: copies" in ran.out
+    assert f"Published 5 records to {letters.topic}." in ran.out
+    assert content(came_back(letters)) == content(letters.refused)
+
+    refuse(letters.bootstrap, letters.refused[:1])
+    assert "Nothing to replay." in cli("dlq", "replay", letters.dead_letters, "--yes", **environment).out
+    listed = cli("dlq", "list", **environment).out
+    assert listed[listed.index(letters.dead_letters) :].split()[1:3] == ["8", "7"], "copies are marked with what they are copies of"
+
+
+def test_the_same_place_in_a_topic_made_anew_is_no_copy(cli: Cli, letters: Letters) -> None:
+    first = letters.refused[0]
+    [other] = [r for r in letters.refused if r.partition != first.partition and r.offset == first.offset]
+    anew = dataclasses.replace(other, partition=first.partition)
+    refuse(letters.bootstrap, [anew])
+    ran = cli("dlq", "replay", letters.dead_letters, "--yes", KAFKA_BOOTSTRAP=letters.bootstrap)
+    assert "Published 6 records" in ran.out
 
 
 def test_a_replay_can_be_of_some_offsets_and_asks_first(cli: Cli, letters: Letters, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from closedloop.cli.connections import on_kafka, reading
-from closedloop.cli.dead_letters.letters import Letter, Span, dead_letter_names, extents, partitions_of, read, wanted
+from closedloop.cli.dead_letters.letters import Copies, Letter, Span, dead_letter_names, extents, partitions_of, read, wanted
 from closedloop.cli.dead_letters.marks import load_marks
 from closedloop.cli.dead_letters.replay import Plan, Selection, is_replayed, plan, replay
 from closedloop.cli.masking import masked, shown_bytes
@@ -102,8 +102,9 @@ def show(
     reason: Reason = None,
     scan: Annotated[int, typer.Option(min=1, help="Look for stage and reason in so many of a partition's letters.")] = 20_000,
 ) -> None:
-    """Print dead letters: origin, reason, payload. Telephone numbers are masked."""
+    """Print dead letters, each once: origin, reason, payload. Telephone numbers are masked."""
     select = wanted(stage, reason)
+    copies = Copies()
     depth = limit if stage is None and reason is None else scan
 
     async def work(kafka: KafkaSettings) -> list[tuple[Letter, bool]]:
@@ -117,7 +118,7 @@ def show(
                 spans = {p: (max(first, offset), min(last, max(first, offset) + depth)) for p, (first, last) in kept.items()}
             found: list[Letter] = []
             async for letter in read(consumer, topic, spans):
-                if select(letter):
+                if select(letter) and not copies.has(letter):
                     found.append(letter)
                     found.sort(key=lambda item: (item.at, item.partition, item.offset))
                     # memory holds no more than what will be printed
@@ -130,6 +131,8 @@ def show(
         _print(letter, replayed)
     if not letters:
         out.print("No dead letter there is like that.")
+    if copies.count:
+        out.print(copies.sentence())
 
 
 @app.command(
@@ -199,6 +202,8 @@ def _print_plan(planned: Plan) -> None:
         out.print(f"{count:>8,}  {stage}: {masked(reason)}", markup=False)
     if planned.replayed_before:
         out.print(f"{planned.replayed_before:,} were replayed before and are left out (--again takes them too).")
+    if planned.copies.count:
+        out.print(planned.copies.sentence())
     if planned.without_origin:
         err.print(f"{planned.without_origin:,} do not say where they came from and are left out.")
     if planned.count == 0:

@@ -8,7 +8,7 @@ from typing import Final
 from aiokafka import TopicPartition
 
 from closedloop.cli.connections import reading
-from closedloop.cli.dead_letters.letters import Letter, Span, Wanted, extents, partitions_of, read
+from closedloop.cli.dead_letters.letters import Copies, Letter, Span, Wanted, extents, partitions_of, read
 from closedloop.cli.dead_letters.marks import load_marks, save_marks
 from closedloop.cli.dead_letters.spans import Spans
 from closedloop.common.kafka.client import KafkaSettings
@@ -28,6 +28,7 @@ class Plan:
     origins: set[str] = field(default_factory=set)
     without_origin: int = 0
     replayed_before: int = 0
+    copies: Copies = field(default_factory=Copies)
 
     @property
     def count(self) -> int:
@@ -52,9 +53,9 @@ class Selection:
         end = extent[1] if self.to_offset is None else min(extent[1], self.to_offset + 1)
         return start, max(start, end)
 
-    def takes(self, letter: Letter, marks: Mapping[TopicPartition, Spans]) -> bool:
-        """Whether it is one of them, and was not replayed yet."""
-        return self.wanted(letter) and (self.again or not is_replayed(letter, marks))
+    def is_done(self, letter: Letter, marks: Mapping[TopicPartition, Spans]) -> bool:
+        """Whether it was replayed before and is left out for that."""
+        return not self.again and is_replayed(letter, marks)
 
 
 def is_replayed(letter: Letter, marks: Mapping[TopicPartition, Spans]) -> bool:
@@ -70,8 +71,10 @@ async def plan(kafka: KafkaSettings, topic: str, selection: Selection) -> Plan:
         spans = {p: span for p, extent in kept.items() if (span := selection.span(p, extent)) is not None}
         found = Plan(topic, spans, {p: extent[0] for p, extent in kept.items()})
         async for letter in read(consumer, topic, spans):
-            if not selection.takes(letter, marks):
-                found.replayed_before += selection.wanted(letter)
+            if not selection.wanted(letter) or found.copies.has(letter):
+                continue
+            if selection.is_done(letter, marks):
+                found.replayed_before += 1
             elif letter.origin is None:
                 found.without_origin += 1
             else:
@@ -84,36 +87,47 @@ async def replay(kafka: KafkaSettings, planned: Plan, selection: Selection) -> i
     """Publish what was planned, bytes, key and headers as they were; the number published.
 
     Each goes to the partition that it came from: there its duplicates are known, whatever partitioner its producer had. After
-    each chunk it is marked as replayed; a crash in between publishes a chunk twice, which consumers count once.
+    each chunk it is marked as replayed, and so are its copies; a crash in between publishes a chunk twice, which consumers
+    count once.
     """
     marks = await load_marks(kafka)
     sink = KafkaSink(kafka, "closedloop-cli")
     chunk: list[Letter] = []
+    copies = Copies()
+    copied: list[Letter] = []
     done = 0
     try:
         async with reading(kafka, max_poll_records=CHUNK) as consumer:
             async for letter in read(consumer, planned.topic, planned.spans):
-                if letter.origin is not None and selection.takes(letter, marks):
+                if letter.origin is None or not selection.wanted(letter):
+                    continue
+                if copies.has(letter):
+                    copied.append(letter)
+                elif not selection.is_done(letter, marks):
                     chunk.append(letter)
-                if len(chunk) >= CHUNK:
-                    done += await _publish(kafka, sink, chunk, marks, planned)
-                    chunk = []
-        done += await _publish(kafka, sink, chunk, marks, planned)
+                if len(chunk) + len(copied) >= CHUNK:
+                    done += await _publish(kafka, sink, chunk, copied, marks, planned)
+                    chunk, copied = [], []
+        done += await _publish(kafka, sink, chunk, copied, marks, planned)
     finally:
         await sink.stop()
     return done
 
 
 async def _publish(
-    kafka: KafkaSettings, sink: KafkaSink, chunk: list[Letter], marks: dict[TopicPartition, Spans], planned: Plan
+    kafka: KafkaSettings,
+    sink: KafkaSink,
+    chunk: list[Letter],
+    copied: list[Letter],
+    marks: dict[TopicPartition, Spans],
+    planned: Plan,
 ) -> int:
-    if not chunk:
-        return 0
     await sink.publish([message_of(letter) for letter in chunk])
-    moved = {TopicPartition(letter.topic, letter.partition) for letter in chunk}
-    for letter in chunk:
+    moved = {TopicPartition(letter.topic, letter.partition) for letter in (*chunk, *copied)}
+    for letter in (*chunk, *copied):
         marks.setdefault(TopicPartition(letter.topic, letter.partition), Spans()).add(letter.offset, letter.offset + 1)
-    await save_marks(kafka, {tp: marks[tp] for tp in moved}, {tp: planned.first[tp.partition] for tp in moved})
+    if moved:
+        await save_marks(kafka, {tp: marks[tp] for tp in moved}, {tp: planned.first[tp.partition] for tp in moved})
     return len(chunk)
 
 
