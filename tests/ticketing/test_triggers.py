@@ -9,6 +9,7 @@ import asyncpg
 
 from closedloop.common.consumer.rows import Received
 from closedloop.ticketing import schemas
+from closedloop.ticketing.service import Asked
 from ticketing.desk import Desk, breach_data, breached, complaint, enquiry, escalated, event, principal
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -33,7 +34,7 @@ async def close_all(desk: Desk) -> None:
     for ticket in await desk.all_tickets():
         if ticket["stage"] != "closed":
             body = schemas.Close(outcome="unfounded", reason="a test")
-            await desk.tickets.close(ticket["id"], body, ticket["version"], None, principal())
+            await desk.tickets.step(Asked(ticket["id"], ticket["version"], None), body, principal())
 
 
 # --- hot ---
