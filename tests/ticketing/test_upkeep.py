@@ -51,10 +51,11 @@ async def test_an_import_of_old_complaints_is_not_forgotten_at_once(desk: Desk) 
     assert len(await desk.bins()) == 1
 
 
-async def test_keys_of_requests_are_kept_for_a_week(desk: Desk) -> None:
+async def test_keys_of_requests_are_kept_for_a_day(desk: Desk) -> None:
     body = schemas.NewTicket(cause="topic:a", title="x", evidence="y")
     await desk.tickets.open(body, "old", principal())
     await desk.tickets.open(body.model_copy(update={"cause": "topic:b"}), "new", principal())
-    await desk.pool.execute("UPDATE idempotency_key SET created_at = created_at - interval '8 days' WHERE key = 'old'")
+    await desk.pool.execute("UPDATE idempotency_key SET created_at = created_at - interval '23 hours' WHERE key = 'new'")
+    await desk.pool.execute("UPDATE idempotency_key SET created_at = created_at - interval '25 hours' WHERE key = 'old'")
     await upkeep(desk).forget()
     assert [row["key"] for row in await desk.pool.fetch("SELECT key FROM idempotency_key")] == ["new"]

@@ -61,7 +61,10 @@ class Reservations:
                 now = await self._clock(connection)
                 at = contacted_at or now
                 if at > now + CLOCK_SKEW:
-                    raise InvalidRequest("contacted_at: lies in the future; leave it out for now")
+                    raise InvalidRequest(
+                        "contacted_at: lies in the future; leave it out for now",
+                        errors=[{"field": "contacted_at", "problem": "lies in the future; leave it out for now"}],
+                    )
                 return await self._move(connection, asked.principal, reservation_id, "confirmed", at, now)
 
             return await once(connection, asked.key, asked.principal.subject, asked.request, act)
@@ -83,12 +86,13 @@ class Reservations:
     ) -> Answer:
         contact = await store.lock(connection, reservation_id, principal.region_filter())
         if contact is None:
-            raise NotFound("There is no reservation with this id in the token's regions.")
-        allowed = {"confirmed": ("reserved", "expired"), "released": ("reserved", "expired")}[state]
-        moved = views.reservation(contact) | {"state": state, "at": at or contact["at"]}
+            raise NotFound(
+                "There is no reservation with this id in the token's regions; `POST /v1/contacts/reservations` makes one."
+            )
         if contact["state"] == state:
             return 200, views.reservation(contact)
-        if contact["state"] not in allowed:
-            raise Conflict(f"The reservation is {contact['state']}; only one that is reserved or expired can be {state}.")
-        await store.move(connection, contact, state, at or contact["at"], principal.subject, now)
-        return 200, moved
+        if contact["state"] not in ("reserved", "expired"):
+            raise Conflict(f"The reservation was {contact['state']} before, so it cannot be {state}; make a new one.")
+        at = at or contact["at"]
+        await store.move(connection, contact, state, at, principal.subject, now)
+        return 200, views.reservation(contact) | {"state": state, "at": at}

@@ -161,7 +161,7 @@ class Recoveries:
         }
 
 
-_NOT_FOUND: Final = "There is no recovery with this id in the token's regions."
+_NOT_FOUND: Final = "There is no recovery with this id in the token's regions; `GET /v1/recoveries` lists those there are."
 
 
 def _why(call: Attempt) -> str:

@@ -106,8 +106,11 @@ class Tickets:
     async def _refuse_second(self, connection: Connection, name: str, principal: Principal) -> None:
         other = await tickets.lock_open(connection, name)
         visible = other is not None and await tickets.read(connection, other.id, principal.region_filter()) is not None
-        which = f"ticket {other.id}" if other is not None and visible else "a ticket of other regions"
-        raise Conflict(f"cause: {which} is open on it; a cause has one open ticket. Add to that one, or close it first.")
+        if other is not None and visible:
+            raise Conflict(
+                f"cause: ticket {other.id} is open on it; a cause has one open ticket. Work on that one, or close it first."
+            )
+        raise Conflict("cause: a ticket of other regions is open on it; a cause has one open ticket. Ask somebody who covers them.")
 
     # --- the steps ---
 
@@ -179,14 +182,16 @@ async def _effect(connection: Connection, ticket: Ticket, now: datetime) -> sche
 
 def _found(ticket: Ticket | None) -> Ticket:
     if ticket is None:
-        raise NotFound("There is no such ticket within the token's regions.")
+        raise NotFound("There is no ticket with this id in the token's regions; `GET /v1/tickets` lists those there are.")
     return ticket
 
 
 def _regions_of_new(wanted: list[str], principal: Principal) -> tuple[str, ...]:
     for region in wanted:
         if not principal.covers(region):
-            raise Forbidden(f"regions: the token does not cover {region}", field="regions")
+            raise Forbidden(
+                f"regions: the token does not cover {region}; leave it out, or ask for a token that does", field="regions"
+            )
     return tuple(sorted(set(wanted) or principal.regions or ()))
 
 

@@ -14,7 +14,7 @@ from closedloop.ticketing.store import complaints, inbox, subjects, tickets
 FIGURES_EVERY_S: Final = 15.0
 FORGET_EVERY_S: Final = 600.0
 ROWS_AT_ONCE: Final = 10_000
-KEYS_KEPT: Final = timedelta(days=7)
+KEYS_KEPT: Final = timedelta(days=1)
 """A client that repeats a request does so within minutes."""
 
 

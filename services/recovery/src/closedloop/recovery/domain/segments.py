@@ -1,12 +1,11 @@
 """Who calls a dissatisfied customer."""
 
 from collections.abc import Set
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias
 
 from closedloop.common.events.model import CustomerClass
 
 Segment: TypeAlias = Literal["complaint_centre", "outbound_city", "outbound_county", "phone_manager", "hotline"]
-SEGMENTS: Final[tuple[str, ...]] = get_args(Segment)
 SignalKind: TypeAlias = Literal["survey", "sms_rating", "complaint_followup", "complaint_closed"]
 HOTLINE_CHANNEL: Final = "hotline"
 

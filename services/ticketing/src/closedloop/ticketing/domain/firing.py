@@ -4,13 +4,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from closedloop.common.events.model import AnyEvent
 from closedloop.ticketing.domain.cause import Cause
 
 Trigger = Literal["batch", "hot", "hot_enquiries", "escalated", "indicator", "manual"]
-TRIGGERS: tuple[Trigger, ...] = get_args(Trigger)
 _NAMESPACE = uuid.UUID("5a0d2f0e-7a0c-5c1e-9d55-0b1f6e2c7a11")
 
 
