@@ -12,8 +12,9 @@ from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.brake import Brake
 from closedloop.common.consumer.dead_letters import DeadLetters
 from closedloop.common.consumer.failures import Rejection
-from closedloop.common.consumer.loop import ConsumerLoop, Decoded
+from closedloop.common.consumer.loop import ConsumerLoop
 from closedloop.common.consumer.positions import CONSUMER_OFFSET_DDL
+from closedloop.common.consumer.processor import Decoded
 from closedloop.common.events.topics import Topic, dead_letter_name
 from closedloop.common.kafka.admin import ensure_topics
 from closedloop.common.kafka.client import KafkaSettings

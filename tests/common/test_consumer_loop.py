@@ -12,7 +12,7 @@ from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.brake import Brake
 from closedloop.common.consumer.dead_letters import DeadLetters
 from closedloop.common.consumer.failures import PositionRefused, Rejection, Stage
-from closedloop.common.consumer.loop import Decoded
+from closedloop.common.consumer.processor import Decoded
 from closedloop.common.kafka.sink import KafkaSink, Message
 from closedloop.common.kafka.source import Record
 from closedloop.common.postgres.pool import Connection

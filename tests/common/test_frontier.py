@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.failures import Rejection
 from closedloop.common.consumer.frontier import GRACE, Frontier
-from closedloop.common.consumer.loop import Decoded
+from closedloop.common.consumer.processor import Decoded
 from closedloop.common.kafka.end_offsets import EndOffsets
 from closedloop.common.kafka.sink import Message
 from closedloop.common.kafka.source import Record
@@ -122,7 +122,7 @@ async def test_what_another_process_has_in_hand_holds_statements_back(bench: Ben
 
         async def shared() -> bool:
             loops = (first, second)
-            return all(loop.not_ready() is None and loop._positions for loop in loops)
+            return all(loop.idle_because() is None and loop._positions for loop in loops)
 
         await until(shared)
         for partition in range(PARTITIONS):

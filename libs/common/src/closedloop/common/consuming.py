@@ -13,7 +13,8 @@ from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import OPERATIONS
 from closedloop.common.consumer.dead_letters import DeadLetters
 from closedloop.common.consumer.frontier import Frontier
-from closedloop.common.consumer.loop import ConsumerLoop, Processor
+from closedloop.common.consumer.loop import ConsumerLoop
+from closedloop.common.consumer.processor import Processor
 from closedloop.common.http.app import Health
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.end_offsets import EndOffsets

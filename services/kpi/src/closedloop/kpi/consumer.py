@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.failures import Rejection
-from closedloop.common.consumer.loop import Decoded
+from closedloop.common.consumer.processor import Decoded
 from closedloop.common.postgres.pool import Connection
 from closedloop.kpi.columnar.decode import ColumnarDecoder, TopicColumns
 from closedloop.kpi.counting import Counted, Counting

@@ -54,7 +54,7 @@ class Frontier:
     async def read(self, topic: str) -> datetime | None:
         """The topic's frontier by the database's clock, None where nothing can be stated at present.
 
-        Raises KafkaError or TimeoutError while Kafka is away: nobody knows then what stands unread.
+        Raises KafkaError while Kafka is away: nobody knows then what stands unread.
         """
         # The order makes it true: what stood in Kafka after this instant, then what is applied of it.
         known = await self._pool.fetch("SELECT partition, clock_timestamp() AS now FROM consumer_offset WHERE topic = $1", topic)

@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 
 from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.failures import Rejection
-from closedloop.common.consumer.loop import Decoded
+from closedloop.common.consumer.processor import Decoded
 from closedloop.common.events.decoder import check, check_topic, decode_record
 from closedloop.common.events.model import AnyEvent
 from closedloop.common.events.rules import Refused
@@ -56,7 +56,6 @@ class RowProcessor:
         events: list[Received] = []
         rejections: list[Rejection] = []
         watermarks: dict[TopicPartition, datetime] = {}
-        skipped = 0
         for part in batch.slices:
             latest: datetime | None = None
             for record in part.records:
@@ -69,11 +68,9 @@ class RowProcessor:
                     latest = received.at
                 if type(received.event) in self._types:
                     events.append(received)
-                else:
-                    skipped += 1
             if latest is not None:
                 watermarks[part.partition] = latest
-        return Decoded(events, rejections, watermarks, skipped)
+        return Decoded(events, rejections, watermarks)
 
     async def apply(self, connection: Connection, payload: Sequence[Received]) -> Sequence[Rejection]:
         """The service's use case, in the loop's transaction."""
