@@ -1,4 +1,7 @@
-"""Every event that is taken is remembered, and what is over is forgotten some day; histories by their owner's function alone."""
+"""Every event that is taken is remembered, and what is over is forgotten some day; histories by their owner's function alone.
+
+Stop the service before this step: the version before it does not know these tables.
+"""
 
 from alembic import op
 
