@@ -3,15 +3,17 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import structlog
 from aiokafka.structs import ConsumerRecord
 
 from closedloop.common.kafka.partitioner import partition_of
 from closedloop.kpi.catalogue_files import load_catalogue
+from closedloop.kpi.compaction import FANOUT, Compaction
 from closedloop.kpi.consumer import KpiProcessor
-from closedloop.kpi.counting import Counting
+from closedloop.kpi.counting import DUPLICATES, Counting
 from closedloop.kpi.domain.catalogue import Catalogue
 from kpi.counting import Engine
 from kpi.records import APPENDED, batch, encoded, envelope, rating, record
@@ -46,10 +48,41 @@ async def test_the_same_id_of_two_sources_is_two_events(engine: Engine) -> None:
     assert await engine.total(COUNT) == {(): (0, 2, 2)}
 
 
-async def test_with_one_id_and_two_contents_the_first_wins(engine: Engine) -> None:
-    await engine.take(batch(records([event(1, APPENDED, score=1), event(1, APPENDED, score=10)])))
-    await engine.take(batch(records([event(1, APPENDED, score=10)], offset=2)))
+def duplicates() -> dict[str, float]:
+    return {content: DUPLICATES.labels("evaluations", content)._value.get() for content in ("same", "other")}
+
+
+async def test_with_one_id_and_two_contents_the_first_wins_and_the_other_is_counted_as_such(engine: Engine) -> None:
+    before = duplicates()
+    await engine.take(batch(records([event(1, APPENDED, score=1), event(1, APPENDED, score=10), event(1, APPENDED, score=1)])))
+    again = batch(records([event(1, APPENDED, score=10), event(1, APPENDED, score=1)], offset=3))
+    await engine.take(again, rolls_back=True)
+    await engine.take(again)
+    await Engine(engine.pool).take(batch(records([event(1, APPENDED, score=9)], offset=5)))
     assert await engine.total(COUNT) == {(): (1, 1, 1)}
+    assert {content: count - before[content] for content, count in duplicates().items()} == {"same": 2, "other": 3}
+
+
+async def test_what_was_said_is_known_after_compaction_and_in_another_mode(engine: Engine) -> None:
+    for number in range(FANOUT + 1):
+        await engine.take(batch(records([event(number, APPENDED, score=2)], offset=number)))
+    await Compaction(engine.pool, timedelta(days=400)).compact()
+    before = duplicates()
+    attributes = envelope({}, id="e-1", time=(APPENDED.astimezone(timezone(timedelta(hours=8)))).isoformat())
+    headers = [(f"ce_{name}", value.encode()) for name, value in attributes.items() if name != "data"]
+    binary = [record(encoded(rating(score=score)), offset=20 + score, headers=headers) for score in (2, 3)]
+    await Engine(engine.pool).take(batch(binary))
+    assert {content: count - before[content] for content, count in duplicates().items()} == {"same": 1, "other": 1}
+
+
+async def test_a_batch_with_other_contents_is_logged_once_and_without_them(engine: Engine) -> None:
+    with structlog.testing.capture_logs() as logs:
+        await engine.take(batch(records([event(1, APPENDED, score=score) for score in (1, 2, 3)])))
+        await engine.take(batch(records([event(1, APPENDED, score=1)], offset=3)))
+    said = [line for line in logs if line["log_level"] == "warning"]
+    assert said == [
+        {"log_level": "warning", "event": "ids came again with other content; the first counts", "events": {"evaluations": 2}}
+    ]
 
 
 async def test_what_was_rolled_back_is_counted_when_it_comes_again(engine: Engine) -> None:

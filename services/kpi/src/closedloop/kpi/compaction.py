@@ -8,7 +8,6 @@ from datetime import timedelta
 from itertools import chain
 from typing import Final
 
-import numpy as np
 from prometheus_client import Counter, Gauge
 
 from closedloop.common.events.topics import EVALUATIONS
@@ -72,8 +71,8 @@ class Compaction:
 def _merged(group: store.Group, crowd: list[store.Stored]) -> store.Segment:
     level = group.level + 1
     if group.kind == "seen":
-        hashes = seen.merged(store.hashes_of(row.data) for row in crowd)
-        return store.seen_segment(seen.Place(group.topic, group.partition, group.day), np.unique(hashes), level)
+        run = seen.merged(store.run_of(row.data) for row in crowd)
+        return store.seen_segment(seen.Place(group.topic, group.partition, group.day), run, level)
     buckets = merged(decode(row.data) for row in crowd)
     events = sum(row.events for row in crowd)
     return store.Segment("bucket", group.topic, group.day, group.partition, len(buckets), events, encode(buckets), level)

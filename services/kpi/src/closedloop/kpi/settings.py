@@ -23,7 +23,9 @@ class KpiSettings(ServerSettings):
         DISSATISFIED_BELOW, gt=0, le=1, description="a score's place on its scale below which it is dissatisfied"
     )
     retention_days: int = Field(400, ge=2, le=36_500, description="event-time days that are kept; older events are rejected")
-    seen_cache_mb: int = Field(256, ge=1, description="memory for hashes of counted events; more is read again from PostgreSQL")
+    seen_cache_mb: int = Field(
+        256, ge=1, description="memory for counted events, 12 bytes each; more is read again from PostgreSQL"
+    )
     bucket_cache_mb: int = Field(256, ge=1, description="memory for buckets that were read")
     batch_records: int = Field(50_000, ge=1, le=500_000, description="at most so many records in one transaction")
     batch_linger_s: float = Field(

@@ -8,11 +8,12 @@ from typing import Final, Literal
 import numpy as np
 
 from closedloop.common.postgres.pool import Connection
-from closedloop.kpi.domain.seen import Hashes, Place
+from closedloop.kpi.domain.seen import Place, Run
 
 Kind = Literal["bucket", "seen"]
 ALL_PARTITIONS: Final = -1
 _HASH: Final = np.dtype("<u8")
+_FINGERPRINT: Final = np.dtype("<u4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +40,24 @@ async def insert(connection: Connection, segments: Sequence[Segment]) -> None:
         await connection.copy_records_to_table("segment", records=records, columns=_COLUMNS)
 
 
-def seen_segment(place: Place, hashes: Hashes, level: int = 0) -> Segment:
-    """Sorted hashes as a segment."""
-    data = hashes.astype(_HASH, copy=False).tobytes()
-    return Segment("seen", place.topic, place.day, place.partition, hashes.size, hashes.size, data, level)
+def seen_segment(place: Place, run: Run, level: int = 0) -> Segment:
+    """A run as a segment: all hashes, then all fingerprints."""
+    data = run.hashes.astype(_HASH, copy=False).tobytes() + run.fingerprints.astype(_FINGERPRINT, copy=False).tobytes()
+    return Segment("seen", place.topic, place.day, place.partition, len(run), len(run), data, level)
 
 
-def hashes_of(data: bytes) -> Hashes:
-    """A seen segment's hashes."""
-    return np.frombuffer(data, dtype=_HASH).astype(np.uint64, copy=False)
+def run_of(data: bytes) -> Run:
+    """A seen segment's content."""
+    size = len(data) // (_HASH.itemsize + _FINGERPRINT.itemsize)
+    return Run(
+        np.frombuffer(data, dtype=_HASH, count=size).astype(np.uint64, copy=False),
+        np.frombuffer(data, dtype=_FINGERPRINT, offset=size * _HASH.itemsize).astype(np.uint32, copy=False),
+    )
 
 
-async def read_seen(connection: Connection, places: Collection[Place]) -> dict[Place, list[Hashes]]:
+async def read_seen(connection: Connection, places: Collection[Place]) -> dict[Place, list[Run]]:
     """All runs of each of these places; a place without any has an empty list."""
-    found: dict[Place, list[Hashes]] = {place: [] for place in places}
+    found: dict[Place, list[Run]] = {place: [] for place in places}
     rows = await connection.fetch(
         """SELECT s.topic, s.partition, s.day, s.data
            FROM unnest($1::text[], $2::int[], $3::int[]) AS p (topic, partition, day)
@@ -62,7 +67,7 @@ async def read_seen(connection: Connection, places: Collection[Place]) -> dict[P
         [place.day for place in places],
     )
     for row in rows:
-        found[Place(row["topic"], row["partition"], row["day"])].append(hashes_of(row["data"]))
+        found[Place(row["topic"], row["partition"], row["day"])].append(run_of(row["data"]))
     return found
 
 

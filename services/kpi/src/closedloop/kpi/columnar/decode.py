@@ -22,6 +22,7 @@ from closedloop.common.events.topics import TOPIC_BY_NAME
 from closedloop.common.kafka.source import Record
 from closedloop.kpi.columnar.chunk import CHUNK, ChunkReader
 from closedloop.kpi.columnar.closed import ClosedEvents
+from closedloop.kpi.columnar.identity import Fingerprints, Hashes, fingerprints
 from closedloop.kpi.columnar.judge import EPOCH, MICROSECOND, Judge
 from closedloop.kpi.columnar.strictness import StrictnessProof
 from closedloop.kpi.columnar.times import DAY
@@ -41,8 +42,10 @@ class TopicColumns:
     """The raw columns asked for (of `domain.columns.COLUMNS`)."""
     at: NDArray[np.int64]
     """Event time, microseconds since 1970."""
-    hashes: NDArray[np.uint64]
+    hashes: Hashes
     """`event_hashes` of source and id."""
+    fingerprints: Fingerprints
+    """Of type, time and content: all columns that there are, not only those asked for."""
     partitions: NDArray[np.int32]
 
 
@@ -80,7 +83,7 @@ class _TopicDecoder:
         self._topic = topic
         self._closed = ClosedEvents(TOPIC_BY_NAME[topic])
         self._chunks = ChunkReader(topic, needed, self._closed)
-        self._proof = StrictnessProof(self._closed.keys, self._closed.required, self._chunks.fields)
+        self._proof = StrictnessProof(self._closed.keys, self._closed.required, self._chunks.optional)
 
     def decode(
         self, parts: Sequence[Slice], second: ThreadPoolExecutor, retention: timedelta
@@ -109,11 +112,13 @@ class _TopicDecoder:
         judge.refuse_late(rows[late].tolist(), retention)
         frame = self._chunks.frame([chunk.frame for chunk in chunks], at)
         hashes = np.concatenate([chunk.hashes for chunk in chunks])
+        marks = fingerprints(np.concatenate([chunk.contents for chunk in chunks]), at)
         partitions = np.repeat(np.array([part.partition.partition for part in parts], dtype=np.int32), sizes)[rows]
         if judge.refused:
             kept = ~np.isin(rows, list(judge.refused))
-            frame, at, hashes, partitions = frame.filter(pl.Series(kept)), at[kept], hashes[kept], partitions[kept]
-        columns = TopicColumns(self._topic, frame, at, hashes, partitions)
+            frame, at, partitions = frame.filter(pl.Series(kept)), at[kept], partitions[kept]
+            hashes, marks = hashes[kept], marks[kept]
+        columns = TopicColumns(self._topic, frame, at, hashes, marks, partitions)
         return columns, [judge.refused[row] for row in sorted(judge.refused)]
 
 

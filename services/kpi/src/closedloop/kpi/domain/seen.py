@@ -1,18 +1,21 @@
-"""Which events were counted already: 64-bit hashes of source and id, per topic, partition and UTC day of event time.
+"""Which events were counted already: 64-bit hashes of source and id, per topic, partition and UTC day of event time; and beside
+each a 32-bit fingerprint of what the event said, which tells a repetition from another content under the same id.
 
 A retry carries the same `time` and `customer_id`, so it meets its first appearance in the same partition and day. Two different
 events fall onto one hash with a probability of n / 2^64 for the n events of that partition and day: with a million of them one
-event in 18,000,000,000,000 is taken for a duplicate and not counted.
+event in 18,000,000,000,000 is taken for a duplicate and not counted. One other content in 4,000,000,000 looks like a repetition.
 """
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Hashes: TypeAlias = NDArray[np.uint64]
+Fingerprints: TypeAlias = NDArray[np.uint32]
 Mask: TypeAlias = NDArray[np.bool_]
 
 
@@ -25,28 +28,48 @@ class Place(NamedTuple):
     """UTC, since 1970."""
 
 
-class Seen:
-    """The hashes of one place as sorted runs; a run is merged with the one before it while that is not much longer (as in an
-    LSM tree), so that there are few and each hash is moved seldom."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Events by ascending hash, each once."""
 
-    def __init__(self, runs: Iterable[Hashes] = ()) -> None:
-        self._runs: list[Hashes] = []
+    hashes: Hashes
+    fingerprints: Fingerprints
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken."""
+        return self.hashes.nbytes + self.fingerprints.nbytes
+
+
+class Seen:
+    """The events of one place as runs; a run is merged with the one before it while that is not much longer (as in an LSM tree),
+    so that there are few and each event is moved seldom."""
+
+    def __init__(self, runs: Iterable[Run] = ()) -> None:
+        self._runs: list[Run] = []
         for run in sorted(runs, key=len, reverse=True):
             self.add(run)
 
-    def add(self, run: Hashes) -> None:
-        """Take a sorted run."""
-        while self._runs and self._runs[-1].size <= 2 * run.size:
+    def add(self, run: Run) -> None:
+        """Take a run of other events."""
+        while self._runs and len(self._runs[-1]) <= 2 * len(run):
             run = merged([self._runs.pop(), run])
         self._runs.append(run)
 
-    def holds(self, hashes: Hashes) -> Mask:
-        """Which of these (sorted, which is faster) are there."""
+    def find(self, hashes: Hashes) -> tuple[Mask, Fingerprints]:
+        """(which of these are there, their fingerprints there; 0 where not). Ascending hashes are found faster."""
         found = np.zeros(hashes.size, dtype=np.bool_)
+        fingerprints = np.zeros(hashes.size, dtype=np.uint32)
         for run in self._runs:
-            if run.size:
-                found |= run.take(np.searchsorted(run, hashes), mode="clip") == hashes
-        return found
+            if len(run):
+                places = np.searchsorted(run.hashes, hashes)
+                here = run.hashes.take(places, mode="clip") == hashes
+                found |= here
+                fingerprints[here] = run.fingerprints[places[here]]
+        return found, fingerprints
 
     @property
     def nbytes(self) -> int:
@@ -54,11 +77,15 @@ class Seen:
         return sum(run.nbytes for run in self._runs) + 200
 
 
-def merged(runs: Iterable[Hashes]) -> Hashes:
-    """One sorted run of all."""
-    together = np.concatenate(list(runs))
-    together.sort(kind="stable")  # finds the runs
-    return together
+def merged(runs: Iterable[Run]) -> Run:
+    """One run of all; of an event that stands in several, the first."""
+    of = list(runs)
+    hashes = np.concatenate([run.hashes for run in of])
+    order = np.argsort(hashes, kind="stable")  # finds the runs
+    hashes = hashes[order]
+    fingerprints = np.concatenate([run.fingerprints for run in of])[order]
+    is_first = np.diff(hashes, prepend=~hashes[:1]) != 0
+    return Run(hashes, fingerprints) if is_first.all() else Run(hashes[is_first], fingerprints[is_first])
 
 
 class SeenCache:
@@ -90,7 +117,7 @@ class SeenCache:
         self._places[place] = seen
         self._places.move_to_end(place)
 
-    def add(self, runs: Mapping[Place, Hashes]) -> None:
+    def add(self, runs: Mapping[Place, Run]) -> None:
         """These were committed. Places that are not here need no word: the store has them. Then shrink to `max_bytes`."""
         for place, run in runs.items():
             seen = self._places.get(place)
@@ -117,8 +144,27 @@ def places_of(topic: str, partitions: NDArray[np.int32], days: NDArray[np.int32]
         yield Place(topic, int(partitions[rows[0]]), int(days[rows[0]])), rows
 
 
-def fresh_of(hashes: Hashes, seen: Seen) -> tuple[NDArray[np.int64], Hashes]:
-    """(rows of hashes that are new, each the first of its kind; these hashes sorted)."""
-    unique, firsts = np.unique(hashes, return_index=True)
-    new = ~seen.holds(unique)
-    return firsts[new], unique[new]
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """What of some events is new."""
+
+    rows: NDArray[np.int64]
+    """The events that count: of each hash that was not seen the first."""
+    run: Run
+    """The same events, to be remembered."""
+    others: int
+    """Events that say something else than the first one of their hash."""
+
+
+def fresh_of(hashes: Hashes, fingerprints: Fingerprints, seen: Seen) -> Fresh:
+    """Of events in the order in which they came."""
+    order = np.argsort(hashes)
+    ascending = hashes[order]
+    starts = np.flatnonzero(np.diff(ascending, prepend=~ascending[:1]))
+    firsts = np.minimum.reduceat(order, starts) if starts.size < order.size else order
+    unique = ascending[starts]
+    is_known, said = seen.find(unique)
+    said[~is_known] = fingerprints[firsts[~is_known]]
+    others = np.count_nonzero(np.repeat(said, np.diff(starts, append=order.size)) != fingerprints[order])
+    rows = firsts[~is_known]
+    return Fresh(rows, Run(unique[~is_known], said[~is_known]), int(others))

@@ -20,7 +20,7 @@ CREATE TABLE segment (                    -- immutable; compaction replaces seve
     level      smallint    NOT NULL,      -- how often its content was merged
     rows       bigint      NOT NULL,
     events     bigint      NOT NULL,      -- how many events stand in it
-    data       bytea       NOT NULL,      -- bucket: Parquet; seen: sorted 64-bit little-endian hashes
+    data       bytea       NOT NULL,      -- bucket: Parquet; seen: ascending 64-bit hashes, then their 32-bit fingerprints
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )"""
 
