@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from cli.commandline import Cli
@@ -33,6 +34,39 @@ def test_missing_topics_are_told_and_made_and_others_are_left_as_they_are(cli: C
     assert "partitions is 2, declared 6" in orders
     assert "message.timestamp.type is CreateTime, declared LogAppendTime" in orders
     assert ran.out.count("as declared") == len(ALL) - 1
+
+
+async def replicas_of(bootstrap: str, topic: str) -> int:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    [described] = await admin.describe_topics([topic])
+    await admin.close()
+    return len(described["partitions"][0]["replicas"])
+
+
+def test_the_cluster_says_how_many_copies_a_topic_has_unless_it_is_told(
+    cli: Cli, empty_kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: tuple[dict[str, str], ...] = ({}, {"KAFKA_TOPIC_REPLICATION_FACTOR": "-1"})
+    for asked in settings:
+        cli("topics", "--create", KAFKA_BOOTSTRAP=empty_kafka.bootstrap, **asked)
+        assert asyncio.run(replicas_of(empty_kafka.bootstrap, "evaluations")) == 1, "the local stack's default"
+        asyncio.run(delete(empty_kafka.bootstrap, "evaluations"))
+    told = cli("topics", "--create", "--replication-factor", 3, KAFKA_BOOTSTRAP=empty_kafka.bootstrap)
+    assert told.code == 1
+    assert "the topic evaluations was not created: " in told.err
+    assert "eplication factor" in told.err
+    monkeypatch.delenv("KAFKA_TOPIC_REPLICATION_FACTOR")
+    assert "created evaluations" in cli("topics", "--create", KAFKA_BOOTSTRAP=empty_kafka.bootstrap).out
+
+
+async def delete(bootstrap: str, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.delete_topics([topic])
+    while topic in await admin.list_topics():
+        await asyncio.sleep(0.05)
+    await admin.close()
 
 
 def test_no_kafka_is_a_sentence(cli: Cli) -> None:

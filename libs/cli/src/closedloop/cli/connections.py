@@ -38,7 +38,7 @@ def on_kafka(work: Callable[[KafkaSettings], Coroutine[Any, Any, T]]) -> T:
             "or --env-file."
         ) from None
     except (KafkaError, TimeoutError) as error:
-        raise CommandFailed(f"Kafka at {options['bootstrap_servers']} did not do it: {type(error).__name__}.") from None
+        raise CommandFailed(f"Kafka at {options['bootstrap_servers']} did not do it: {error or type(error).__name__}.") from None
 
 
 async def answered(ask: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -16,12 +16,26 @@ from closedloop.common.kafka.client import KafkaSettings
 
 def topics_command(
     create: Annotated[bool, typer.Option("--create", help="Create the topics that are missing; change none that exists.")] = False,
-    replication_factor: Annotated[int, typer.Option(min=1, help="Copies of a topic that is created; 3 in production.")] = 1,
+    replication_factor: Annotated[
+        int | None,
+        typer.Option(
+            envvar="KAFKA_TOPIC_REPLICATION_FACTOR",
+            help="Copies of a topic that is created; without it the cluster's default.replication.factor.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Show every declared topic and where the cluster differs; exit code 1 where it does."""
+    """Show every declared topic and where the cluster differs; exit code 1 where it does.
+
+    In production a topic has 3 copies, and the cluster min.insync.replicas=2: then what ingest has accepted survives the loss of
+    a broker, and a broker can be restarted while events come in. With 1 copy it is lost with its broker; with
+    min.insync.replicas=1 it can be lost, too, when two brokers fail in a row.
+    """
 
     async def work(kafka: KafkaSettings) -> tuple[list[str], list[TopicDifference]]:
-        created = await ensure_topics(kafka, replication_factor=replication_factor) if create else []
+        if replication_factor is not None:
+            kafka = kafka.model_copy(update={"topic_replication_factor": replication_factor})
+        created = await ensure_topics(kafka) if create else []
         return created, await differences(kafka)
 
     created, found = on_kafka(work)

@@ -6,7 +6,6 @@ from pathlib import Path
 from closedloop.cli.imports.exports import Export
 from closedloop.cli.imports.mapping import FileSpec
 from closedloop.cli.imports.text_files import TextExport
-from closedloop.cli.imports.workbooks import WorkbookExport
 from closedloop.cli.problems import CommandFailed
 
 
@@ -26,5 +25,7 @@ def open_export(path: Path, spec: FileSpec, columns: Sequence[str]) -> Export:
     if head.startswith(b"\xd0\xcf\x11\xe0"):
         raise CommandFailed(f"{path} is an old or protected Excel file; save it as .xlsx without a password, or as CSV.")
     if head.startswith(b"PK\x03\x04"):
+        from closedloop.cli.imports.workbooks import WorkbookExport  # its reader takes long to load; most exports are text
+
         return WorkbookExport(path, spec, columns)
     return TextExport(path, spec, columns)

@@ -8,7 +8,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 
 from closedloop.common.events.topics import TOPICS, Topic, dead_letter_topics
-from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.client import CLUSTER_DEFAULT, KafkaSettings
 
 VISIBLE_TIMEOUT_S = 20.0
 _TOPIC_ALREADY_EXISTS = 36
@@ -24,7 +24,7 @@ class TopicDifference:
     found: str
 
 
-async def ensure_topics(kafka: KafkaSettings, topics: tuple[Topic, ...] | None = None, replication_factor: int = 1) -> list[str]:
+async def ensure_topics(kafka: KafkaSettings, topics: tuple[Topic, ...] | None = None) -> list[str]:
     """Create what is missing (by default the contract's topics and their dead letters); return the names created.
 
     Topics that exist are left as they are: `differences` tells where they are not as declared. Raises KafkaError.
@@ -36,12 +36,10 @@ async def ensure_topics(kafka: KafkaSettings, topics: tuple[Topic, ...] | None =
         existing = set(await admin.list_topics())
         missing = [topic for topic in wanted if topic.name not in existing]
         if missing:
-            response = await admin.create_topics(
-                [NewTopic(t.name, t.partitions, replication_factor, topic_configs=t.config()) for t in missing]
-            )
-            for name, code, *_ in response.topic_errors:
+            response = await admin.create_topics([_new(t, kafka.topic_replication_factor) for t in missing])
+            for name, code, said in response.topic_errors:
                 if code not in (0, _TOPIC_ALREADY_EXISTS):
-                    raise for_code(code)(f"Kafka did not create the topic {name}")
+                    raise for_code(code)(f"the topic {name} was not created: {said}")
         async with asyncio.timeout(VISIBLE_TIMEOUT_S):
             while not {topic.name for topic in wanted} <= set(await admin.list_topics()):
                 await asyncio.sleep(0.05)
@@ -76,3 +74,9 @@ async def differences(kafka: KafkaSettings, topics: tuple[Topic, ...] | None = N
         return found
     finally:
         await admin.close()
+
+
+def _new(topic: Topic, replication_factor: int) -> NewTopic:
+    # aiokafka takes the cluster's default (-1) only where assignments are given; none are
+    assignments: dict[int, list[int]] | None = {} if replication_factor == CLUSTER_DEFAULT else None
+    return NewTopic(topic.name, topic.partitions, replication_factor, assignments, topic.config())

@@ -1,10 +1,12 @@
 """How every client of ours reaches Kafka."""
 
 import ssl
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+CLUSTER_DEFAULT: Final = -1
 
 
 class KafkaSettings(BaseSettings):
@@ -18,6 +20,9 @@ class KafkaSettings(BaseSettings):
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
     ssl_cafile: str | None = None
+    topic_replication_factor: int = Field(
+        CLUSTER_DEFAULT, ge=-1, description="copies of a topic that is created; -1: the cluster's default.replication.factor"
+    )
 
     def client_options(self) -> dict[str, Any]:
         """Options that aiokafka's consumer, producer and admin client share."""
