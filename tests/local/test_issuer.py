@@ -2,6 +2,8 @@
 
 import json
 import stat
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.request import url2pathname
@@ -74,3 +76,10 @@ def test_an_unknown_role_is_answered_with_those_there_are(tmp_path: Path) -> Non
 def test_no_region_is_refused_not_widened(tmp_path: Path, regions: list[str]) -> None:
     with pytest.raises(LocalStackError, match="at least one region"):
         Issuer(tmp_path / "issuer").mint("agent", regions=regions)
+
+
+def test_a_token_is_printed_without_loading_a_web_framework_or_a_client_of_the_servers() -> None:
+    heavy = ("fastapi", "starlette", "uvicorn", "aiokafka", "asyncpg", "numpy", "closedloop.common.auth.tokens")
+    code = f"import sys, closedloop.local.commands; print([name for name in {heavy} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"

@@ -11,7 +11,9 @@ import jwt
 import pytest
 
 from closedloop.local.demo.player import Ingest, play
+from closedloop.local.demo.results import Tickets
 from closedloop.local.demo.traffic import Said
+from closedloop.local.issuer import Issuer
 from closedloop.local.ports import free_port
 from closedloop.local.problems import LocalStackError
 
@@ -22,12 +24,13 @@ class _Ingest:
     def __init__(self) -> None:
         self.answers: list[tuple[int, object]] = []
         self.accepted: list[dict[str, object]] = []
+        self.tickets: list[dict[str, str]] = []
         self.scopes: set[str] = set()
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self._answer(200, {})
+                self._answer(200, {"items": outer.tickets})
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -85,7 +88,7 @@ def _said(count: int) -> list[Said]:
 def test_while_ingest_asks_to_wait_it_waits_and_then_sends_the_same(ingest: _Ingest, tmp_path: Path) -> None:
     notes: list[str] = []
     ingest.answers = [(503, {}), (429, {})]
-    Ingest(ingest.port, tmp_path, notes.append).post(_said(3))
+    Ingest(ingest.port, Issuer(tmp_path), notes.append).post(_said(3))
     assert [event["id"] for event in ingest.accepted] == ["e-0", "e-1", "e-2"]
     assert notes == ["ingest asks to wait (503)", "ingest asks to wait (429)"]
 
@@ -93,9 +96,25 @@ def test_while_ingest_asks_to_wait_it_waits_and_then_sends_the_same(ingest: _Ing
 def test_a_refusal_ends_the_demo_with_what_ingest_said(ingest: _Ingest, tmp_path: Path) -> None:
     ingest.answers = [(202, {"accepted": 0, "rejected": [{"index": 0, "problem": {"detail": "data.region is missing"}}]})]
     with pytest.raises(LocalStackError, match=r"refused the demo's events \(202\).*data\.region is missing"):
-        Ingest(ingest.port, tmp_path, print).post(_said(1))
+        Ingest(ingest.port, Issuer(tmp_path), print).post(_said(1))
 
 
 def test_without_a_running_system_it_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(LocalStackError, match="start it with 'make run'"):
-        Ingest(free_port(), tmp_path, print).check()
+        Ingest(free_port(), Issuer(tmp_path), print).check()
+
+
+def test_each_ticket_that_is_opened_meanwhile_is_named_once_with_its_address(ingest: _Ingest, tmp_path: Path) -> None:
+    ingest.tickets = [{"id": "old", "title": "Opened before"}]
+    tickets = Tickets(ingest.port, Issuer(tmp_path))
+    assert tickets.new() == []
+    ingest.tickets = [{"id": "b", "title": "Second"}, {"id": "a", "title": "First"}, *ingest.tickets]
+    assert tickets.new() == [
+        f"ticket: First  http://127.0.0.1:{ingest.port}/v1/tickets/a",
+        f"ticket: Second  http://127.0.0.1:{ingest.port}/v1/tickets/b",
+    ]
+    assert tickets.new() == []
+
+
+def test_a_ticketing_that_is_away_does_not_stop_the_demo(tmp_path: Path) -> None:
+    assert Tickets(free_port(), Issuer(tmp_path)).new() == []

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from closedloop.local.addresses import Ports
 from closedloop.local.demo.incidents import burst
+from closedloop.local.demo.results import Tickets, where_to_look
 from closedloop.local.demo.timeline import Timeline, clock, complaints_between
 from closedloop.local.demo.traffic import Said, Traffic
 from closedloop.local.issuer import Issuer
@@ -24,9 +25,8 @@ _TOKEN_LIFE = timedelta(hours=6)
 class Ingest:
     """The running stack's ingest service. Waits while it is away: nothing of the demo is lost or doubled."""
 
-    def __init__(self, port: int, issuer_folder: Path, say: Callable[[str], None]) -> None:
-        self._port, self._say = port, say
-        self._issuer = Issuer(issuer_folder)
+    def __init__(self, port: int, issuer: Issuer, say: Callable[[str], None]) -> None:
+        self._port, self._say, self._issuer = port, say, issuer
         self._token, self._token_ends = "", datetime.min.replace(tzinfo=UTC)
         self.sent = 0
 
@@ -86,20 +86,28 @@ class Ingest:
 def play(var: Path, *, speed: float, rate: float, hours_back: float, history_days: int, seconds: float | None) -> None:
     """Send the history, then play: `hours_back` hours ago at `speed`, and once the present is reached, live.
 
-    It begins with a burst of one subject 20 minutes into the played time, so that there is something to see. Ends after
-    `seconds`, else with Ctrl-C.
+    It begins with a burst of one subject 20 minutes into the played time, so that there is something to see, and names each
+    ticket that is opened. Ends after `seconds`, else with Ctrl-C.
     """
+    ports, issuer = Ports.from_environment(os.environ), Issuer(var / "issuer")
     zone = ZoneInfo(os.environ.get("OPERATOR_TZ") or "Asia/Shanghai")
     real_begin = datetime.now(UTC)
     begin = real_begin - (timedelta(hours=hours_back) if speed > 1 else timedelta(0))
-    traffic = Traffic(zone, rate, [burst(begin + timedelta(minutes=20 if speed > 1 else 2))])
+    burst_after = timedelta(minutes=20 if speed > 1 else 2)
+    traffic = Traffic(zone, rate, [burst(begin + burst_after)])
     line = _Line()
-    ingest = Ingest(Ports.from_environment(os.environ).ingest, var / "issuer", line.note)
+    ingest = Ingest(ports.ingest, issuer, line.note)
     ingest.check()
     first = begin - timedelta(days=history_days)
+    line.note(f"First the complaints since {first.astimezone(zone):%d %B}: what is a burst is judged by what came before it.")
     for hour in complaints_between(traffic, first, begin):
         ingest.post(hour)
-        line.show(f"history: complaints since {first.astimezone(zone):%d %B}, {ingest.sent:,} sent")
+        line.show(f"{ingest.sent:,} sent")
+    line.note(f"{ingest.sent:,} sent. Now all events, from {begin.astimezone(zone):%A %H:%M} on.")
+    at = (begin + burst_after).astimezone(zone)
+    line.note(f"At {at:%H:%M} a burst of complaints begins. Its ticket is named here, unless one is open from before.\n")
+    line.note(where_to_look(ports))
+    tickets = Tickets(ports.ticketing, issuer)
     timeline = Timeline(traffic, begin)
     ended: float = time.monotonic() + seconds if seconds is not None else float("inf")
     before, since = ingest.sent, time.monotonic()
@@ -113,6 +121,8 @@ def play(var: Path, *, speed: float, rate: float, hours_back: float, history_day
                 f"{now.astimezone(zone):%a %d %b %H:%M} ({pace})  {(ingest.sent - before) / passed:5.0f}/s  "
                 f"{ingest.sent:,} sent  {trouble}"
             )
+            for ticket in tickets.new():
+                line.note(ticket)
             before, since = ingest.sent, time.monotonic()
         time.sleep(0.1)
     line.note(f"{ingest.sent:,} events sent")
