@@ -10,6 +10,7 @@ import polars as pl
 import structlog
 from prometheus_client import Counter, Gauge
 
+from closedloop.common.consumer.crashpoints import crashpoint
 from closedloop.common.consumer.failures import Kind as FailureKind
 from closedloop.common.consumer.failures import classify
 from closedloop.common.consumer.frontier import ReadFrontier
@@ -128,6 +129,10 @@ class Statements:
             await store.write_history(connection, made)
             await store.write_days(connection, topic, finished, gone)
             await put(connection, [Outgoing(statement.series, _event(statement)) for statement in made])
+            if made:
+                crashpoint("statements.before_commit")
+        if made:
+            crashpoint("statements.after_commit")
         self._tell(topic, round_.upto, stated | {series.key: series for series in moved}, made)
         if round_.is_last:
             self._reached[topic] = upto

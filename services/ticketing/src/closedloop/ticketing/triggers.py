@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from closedloop.common.consumer.crashpoints import crashpoint
 from closedloop.common.consumer.frontier import ReadFrontier
 from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.ticketing import batches, filing, hot_subjects, metrics
@@ -49,7 +50,10 @@ class Statements:
                 if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext(current_schema() || '.statements'))"):
                     return False
                 stated = await self._state_some(connection, frontier.astimezone(UTC), everyone)
+                if stated:
+                    crashpoint("statements.before_commit")
             if stated:
+                crashpoint("statements.after_commit")
                 self._wake()
         return True
 

@@ -9,6 +9,8 @@ CrashPoint = Literal[
     "consumer.after_effects",
     "consumer.after_dead_letters",
     "consumer.after_commit",
+    "statements.before_commit",
+    "statements.after_commit",
     "relay.before_publish",
     "relay.after_publish",
     "relay.after_delete",
