@@ -1,6 +1,7 @@
 """Reading in columns takes and refuses exactly what the common decoder does, and reads the same values."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -337,6 +338,19 @@ def test_usual_times_need_no_second_look() -> None:
 
 
 # --- order, partitions, late ---
+
+
+def test_two_threads_may_decode_at_once() -> None:
+    values = [[encoded(envelope(rating(region=f"R{k}{n % 300}"), id=f"{n}")) for n in range(5000)] for k in range(2)]
+    batches = [numbered(of) for of in values] * 3
+    decoder = ColumnarDecoder(NEEDED, RETENTION)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(decoder.decode, batches))
+    for batch_, ([columns], rejections, _) in zip(batches, found, strict=True):
+        [alone], _, _ = DECODER.decode(batch_)
+        assert not rejections
+        assert columns.frame.equals(alone.frame)
+        assert (columns.fingerprints == alone.fingerprints).all()
 
 
 def test_partitions_and_watermarks_follow_what_was_accepted() -> None:

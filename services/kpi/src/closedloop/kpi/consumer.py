@@ -1,6 +1,6 @@
 """What kpi reads, and how: in columns, all types of the topics that the catalogue looks at."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -26,18 +26,10 @@ class Payload:
 class KpiProcessor:
     """Batches into buckets."""
 
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        counting: Counting,
-        retention: timedelta,
-        wake: Callable[[Counted], None] = lambda _: None,
-    ) -> None:
-        """`wake` is told what was committed."""
+    def __init__(self, catalogue: Catalogue, counting: Counting, retention: timedelta) -> None:
         self.topics = tuple(sorted(catalogue.topics))
         self._counting = counting
         self._decoder = ColumnarDecoder({topic: needed_columns(catalogue, topic) for topic in self.topics}, retention)
-        self._wake = wake
 
     def decode(self, batch: Batch) -> Decoded[Payload]:
         """Records → columns, rejections, watermarks."""
@@ -56,7 +48,6 @@ class KpiProcessor:
         """What was counted holds now."""
         if payload.counted is not None:
             self._counting.committed(payload.counted)
-            self._wake(payload.counted)
 
     def reset(self) -> None:
         """Forget what was cached of the database's state."""

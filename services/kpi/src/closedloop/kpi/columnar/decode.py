@@ -50,7 +50,10 @@ class TopicColumns:
 
 
 class ColumnarDecoder:
-    """Decodes topics whose needed columns are given. `retention`: an event older than this at its append time is too late."""
+    """Decodes topics whose needed columns are given. `retention`: an event older than this at its append time is too late.
+
+    Threads that decode at once take turns, topic by topic: what was learnt of a topic's values and keys is shared.
+    """
 
     def __init__(self, needed: Mapping[str, frozenset[str]], retention: timedelta) -> None:
         self._retention = retention

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
-import polars as pl
-
 from closedloop.kpi.domain.columns import DIMENSIONS
 from closedloop.kpi.domain.expressions import Formula
 from closedloop.kpi.domain.measures import Measure, counted, summed
@@ -103,12 +101,6 @@ class Indicator:
         if self.denominator is None:
             return numerator
         return numerator * self.factor / denominator if denominator else None
-
-    def value_column(self, numerator: str = "numerator", denominator: str = "denominator") -> pl.Expr:
-        """`value` over columns of sums; null where the denominator is 0."""
-        if self.denominator is None:
-            return pl.col(numerator)
-        return pl.when(pl.col(denominator) != 0).then(pl.col(numerator) * self.factor / pl.col(denominator))
 
 
 class Catalogue:

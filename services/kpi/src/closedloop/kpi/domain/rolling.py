@@ -1,6 +1,7 @@
 """Sums over many overlapping windows at once."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,8 @@ from numpy.typing import NDArray
 
 from closedloop.kpi.domain.columns import MINUTE
 
-_EXACT: float = 2.0**53
+_EXACT: Final = 2.0**53
+"""Whole numbers up to this are exact in a double."""
 
 
 def over_windows(buckets: pl.DataFrame, keys: Sequence[str], windows: Sequence[tuple[int, int]]) -> pl.DataFrame:

@@ -96,9 +96,6 @@ class SeenCache:
         self._places: OrderedDict[Place, Seen] = OrderedDict()
         self._nbytes = 0
 
-    def __len__(self) -> int:
-        return len(self._places)
-
     @property
     def nbytes(self) -> int:
         """Memory taken."""
