@@ -8,6 +8,7 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord
 from confluent_kafka import Producer
 
+from closedloop.common.consumer import dead_letters
 from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.brake import Brake
 from closedloop.common.consumer.dead_letters import DeadLetters
@@ -309,6 +310,22 @@ async def test_dead_letters_that_were_half_written_are_not_written_twice(bench: 
     async with bench.loop(HalfWritten(bench.kafka, bench.sink, SERVICE)):
         await read_all(bench, 5)
     assert sorted(r.value for r in await bench.dead_letters()) == [b"poison-%d" % i for i in range(5)]
+
+
+async def test_dead_letters_of_a_batch_are_not_written_twice_however_many_they_are(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "TAIL", 3)
+    await bench.sink.publish([Message(bench.topic, b"k", b"poison-%d" % i, partition=0) for i in range(4)])
+    async with bench.loop():
+        await read_all(bench, 4)
+    # eight more are written by a member that dies before its transaction is committed
+    more = [ConsumerRecord(bench.topic, 0, i, 0, 1, b"k", b"poison-%d" % i, None, 1, 1, ()) for i in range(4, 12)]
+    await DeadLetters(bench.kafka, bench.sink, SERVICE).publish([Rejection(r, "decode", "json", "is poison") for r in more])
+    await bench.sink.publish([Message(bench.topic, b"k", r.value, partition=0) for r in more])
+    async with bench.loop():
+        await read_all(bench, 12)
+    assert [r.value for r in await bench.dead_letters()] == [b"poison-%d" % i for i in range(12)]
 
 
 async def test_what_stood_at_the_same_offset_of_a_topic_since_deleted_hides_no_dead_letter(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from closedloop.common.kafka.source import Record, stop_consumer
 
 READ_TIMEOUT_S: Final = 20.0
 TAIL: Final = 10_000
-"""More dead letters of one partition than the brake lets one batch have."""
+"""Letters that are read at once, from the end back: until one is of an origin before the position, as the batch before wrote it."""
 
 
 class DeadLetters:
@@ -49,29 +49,42 @@ class DeadLetters:
             first = await consumer.beginning_offsets(list(letters))
             ends = await consumer.end_offsets(list(letters))
             unread = {tp for tp in letters if ends[tp] > first[tp]}
+            begins = {tp: max(first[tp], ends[tp] - TAIL) for tp in unread}
+            older: set[TopicPartition] = set()
             consumer.assign(unread)
             for tp in unread:
-                consumer.seek(tp, max(first[tp], ends[tp] - TAIL))
+                consumer.seek(tp, begins[tp])
             while unread:
                 async with asyncio.timeout(READ_TIMEOUT_S):
                     polled: dict[TopicPartition, list[Record]] = {}
                     while not polled:
                         polled = await consumer.getmany(*unread, timeout_ms=1000)
                 for tp, records in polled.items():
-                    self._note(letters[tp], records, positions[letters[tp]])
-                    if records[-1].offset >= ends[tp] - 1:
+                    if self._note(letters[tp], records, positions[letters[tp]]):
+                        older.add(tp)
+                    if records[-1].offset < ends[tp] - 1:
+                        continue
+                    if tp in older or begins[tp] == first[tp]:
                         unread.discard(tp)
+                    else:
+                        ends[tp], begins[tp] = begins[tp], max(first[tp], begins[tp] - TAIL)
+                        consumer.seek(tp, begins[tp])
         finally:
             await stop_consumer(consumer)
         self._doubtful = False
 
-    def _note(self, origin: TopicPartition, letters: Sequence[Record], position: int) -> None:
+    def _note(self, origin: TopicPartition, letters: Sequence[Record], position: int) -> bool:
+        """Whether one of them is of an origin before the position."""
+        is_older = False
         for letter in letters:
             headers = dict(letter.headers)
             if headers.get("x-error-partition") == str(origin.partition).encode():
                 offset = int(headers["x-error-offset"])
                 if offset >= position:
                     self._written[origin].add((offset, _content(letter)))
+                else:
+                    is_older = True
+        return is_older
 
     async def publish(self, rejections: Sequence[Rejection]) -> None:
         """Write those that are not there yet and wait for the acknowledgements. Raises KafkaError or TimeoutError."""
