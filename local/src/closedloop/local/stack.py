@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from closedloop.common.kafka.admin import ensure_topics
 from closedloop.common.kafka.client import KafkaSettings
@@ -40,7 +40,7 @@ class Stack:
         with Stack(folder, Ports.free()) as stack:
             post(stack.url("ingest") + "/v1/evaluations", token=stack.token("producer"))
             stack.service("kpi").kill()
-            stack.service("kpi").start({"CRASHPOINT": "after-commit"})
+            stack.service("kpi").launch({"CRASHPOINT": "consumer.after_commit"})
     """
 
     def __init__(
@@ -266,9 +266,9 @@ class Stack:
             asyncio.run(ensure_topics(KafkaSettings(bootstrap=self.bootstrap)))
         except (KafkaError, OSError, TimeoutError) as error:
             if self.kafka:
-                raise LocalStackError(
-                    f"Kafka did not create the topics ({type(error).__name__}); its log is {self.kafka.log}."
-                ) from error
+                raise LocalStackError(f"Kafka did not create the topics ({error}); its log is {self.kafka.log}.") from error
+            if isinstance(error, KafkaError) and not isinstance(error, KafkaConnectionError):
+                raise LocalStackError(f"KAFKA_BOOTSTRAP={self.bootstrap} did not create the topics: {error}") from error
             raise LocalStackError(
                 f"KAFKA_BOOTSTRAP={self.bootstrap} does not answer ({type(error).__name__}): start that Kafka or correct "
                 "the address, or unset KAFKA_BOOTSTRAP to use our own."
