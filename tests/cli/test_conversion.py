@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from closedloop.cli.imports.conversion import Converter, event_id
 from closedloop.cli.imports.exports import Row
-from closedloop.cli.imports.mapping import parse_mapping
+from closedloop.cli.imports.mapping_file import parse_mapping
 from closedloop.cli.imports.times import TimeReader
 from closedloop.common.events.rules import Refused
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from cli.commandline import Cli
-from closedloop.cli.imports.mapping import TYPES_OF_KIND, load_mapping, parse_mapping
+from closedloop.cli.imports.mapping import TYPES_OF_KIND
+from closedloop.cli.imports.mapping_file import load_mapping, parse_mapping
 from closedloop.cli.problems import CommandFailed
 
 GOOD = """\

@@ -9,7 +9,8 @@ import pytest
 
 from closedloop.cli.imports.conversion import Converter
 from closedloop.cli.imports.exports import Row
-from closedloop.cli.imports.mapping import FileSpec, parse_mapping
+from closedloop.cli.imports.mapping import FileSpec
+from closedloop.cli.imports.mapping_file import parse_mapping
 from closedloop.cli.imports.opening import open_export
 from closedloop.cli.problems import CommandFailed
 

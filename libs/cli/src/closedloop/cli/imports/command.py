@@ -15,7 +15,8 @@ from closedloop.cli.imports.conversion import Converter
 from closedloop.cli.imports.exports import Export
 from closedloop.cli.imports.importing import Importing, Nowhere
 from closedloop.cli.imports.ingest_client import IngestClient
-from closedloop.cli.imports.mapping import TYPES_OF_KIND, FileSpec, Mapping, load_mapping
+from closedloop.cli.imports.mapping import TYPES_OF_KIND, FileSpec, Mapping
+from closedloop.cli.imports.mapping_file import load_mapping
 from closedloop.cli.imports.opening import open_export
 from closedloop.cli.imports.rejects import RejectsFile
 from closedloop.cli.imports.report import report
