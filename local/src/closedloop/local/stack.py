@@ -1,21 +1,12 @@
 """The whole system on one machine: Kafka, PostgreSQL, topics, migrations, services. Tests use it as a class."""
 
-import asyncio
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
-from aiokafka.errors import KafkaConnectionError, KafkaError
-
-from closedloop.common.kafka.admin import ensure_topics
-from closedloop.common.kafka.client import KafkaSettings
-from closedloop.local import jars
+from closedloop.local import jars, prepare
 from closedloop.local.addresses import SERVICES, Ports, check_free, variable_of
 from closedloop.local.child import end_orphan
 from closedloop.local.issuer import ALL_REGIONS, Issuer
@@ -26,7 +17,6 @@ from closedloop.local.service import Service
 from closedloop.local.state import StateFolder
 from closedloop.local.warm_up import warm_up
 
-DATABASE = "closedloop"
 SERVICES_STOP_S = 9.0
 _WITHOUT_DATABASE = frozenset({"ingest"})
 
@@ -83,7 +73,7 @@ class Stack:
     def admin_url(self) -> str:
         """The database administrator's URL (DATABASE_URL)."""
         given = self._given.get("DATABASE_URL")
-        return given or self._own_postgres().url(DATABASE)
+        return given or self._own_postgres().url(prepare.DATABASE)
 
     @property
     def services(self) -> list[Service]:
@@ -164,11 +154,13 @@ class Stack:
             self._say("starting PostgreSQL")
             self.postgres.launch()
             self.postgres.wait_ready()
-        self._create_database()
-        self._migrate()
+        prepare.create_database(self.postgres.admin_url if self.postgres else self.admin_url, self.postgres, self.var)
+        if names := self._with_database():
+            self._say(f"migrating {', '.join(names)}")
+            prepare.migrate(names, {**self.environment(), "DATABASE_URL": self.admin_url}, self.var)
         if self.kafka:
             self.kafka.wait_ready()
-        self._create_topics()
+        prepare.create_topics(self.bootstrap, self.kafka)
         self._say(f"starting {', '.join(self._names)}")
         environment = self.environment()
         self._services = {name: Service(name, self.ports.of(name), environment, self.var) for name in self._names}
@@ -212,64 +204,3 @@ class Stack:
 
     def _with_database(self) -> list[str]:
         return [name for name in self._names if name not in _WITHOUT_DATABASE]
-
-    def _create_database(self) -> None:
-        async def create() -> None:
-            url = self.postgres.admin_url if self.postgres else self.admin_url
-            connection = await asyncpg.connect(url, timeout=10)
-            try:
-                if self.postgres and not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
-                    await connection.execute(f"CREATE DATABASE {DATABASE}")
-            finally:
-                await connection.close()
-
-        try:
-            asyncio.run(create())
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-            if self.postgres:
-                raise LocalStackError(
-                    f"PostgreSQL in {self.postgres.folder} refuses its administrator ({error}): restore the password in "
-                    f"{self.var / 'secrets' / 'postgres'}, or start afresh with "
-                    f"'mv {self.postgres.folder} {self.postgres.folder}.old'."
-                ) from error
-            where = urlsplit(self.admin_url)
-            raise LocalStackError(
-                f"DATABASE_URL names a server at {where.hostname}:{where.port or 5432} that does not let us in "
-                f"({type(error).__name__}): start it or correct the URL, or unset DATABASE_URL to use our own."
-            ) from error
-
-    def _migrate(self) -> None:
-        names = self._with_database()
-        if not names:
-            return
-        self._say(f"migrating {', '.join(names)}")
-        log_folder = self.var / "log"
-        log_folder.mkdir(parents=True, exist_ok=True)
-        environment = {**self.environment(), "DATABASE_URL": self.admin_url}
-        with ThreadPoolExecutor(len(names) or 1) as pool:  # loading takes longest; the database is changed by one at a time
-            for done in [pool.submit(self._migrate_one, name, environment, log_folder / f"{name}-migrate.log") for name in names]:
-                done.result()
-
-    def _migrate_one(self, name: str, environment: Mapping[str, str], path: Path) -> None:
-        command = [sys.executable, "-m", f"closedloop.{name}", "migrate"]
-        try:
-            with path.open("wb") as log:
-                done = subprocess.run(command, env=environment, stdout=log, stderr=log, cwd=self.var, timeout=120, check=False)
-        except subprocess.TimeoutExpired:
-            raise LocalStackError(f"The migration of {name} is not done after 120 s; its log is {path}.") from None
-        if done.returncode != 0:
-            said = [line for line in path.read_text(errors="replace").splitlines() if line.strip()][-1:]
-            raise LocalStackError(f"The migration of {name} failed ({' '.join(said)}); its log is {path}.")
-
-    def _create_topics(self) -> None:
-        try:
-            asyncio.run(ensure_topics(KafkaSettings(bootstrap=self.bootstrap)))
-        except (KafkaError, OSError, TimeoutError) as error:
-            if self.kafka:
-                raise LocalStackError(f"Kafka did not create the topics ({error}); its log is {self.kafka.log}.") from error
-            if isinstance(error, KafkaError) and not isinstance(error, KafkaConnectionError):
-                raise LocalStackError(f"KAFKA_BOOTSTRAP={self.bootstrap} did not create the topics: {error}") from error
-            raise LocalStackError(
-                f"KAFKA_BOOTSTRAP={self.bootstrap} does not answer ({type(error).__name__}): start that Kafka or correct "
-                "the address, or unset KAFKA_BOOTSTRAP to use our own."
-            ) from error
