@@ -4,6 +4,7 @@ One stack, one stream of at least 50,000 records; each fault counts only where w
 """
 
 import asyncio
+import json
 import os
 import random
 import time
@@ -118,11 +119,13 @@ class Faults:
                 return
 
     def kafka_killed(self) -> None:
-        """SIGKILL of the broker, away for a few seconds."""
+        """SIGKILL of the broker, away for a few seconds. Meanwhile all but ingest serve their REST, and say what they wait for."""
         kafka = self._stack.kafka
         assert kafka is not None
         kafka.kill()
         time.sleep(3)
+        wait_until(lambda: all(self._serves_without_kafka(name) for name in CONSUMING), 20, "ready without Kafka, and says so")
+        wait_until(lambda: (self._stack.service("ingest").readiness() or (0, ""))[0] == 503, 20, "ingest is not ready")
         kafka.start()
         self._all_ready()
         self._count("kafka killed")
@@ -164,6 +167,11 @@ class Faults:
         """Every consumer has read all there is and every outbox is empty."""
         silent = all(self._fetchval(f"SELECT count(*) FROM {name}.outbox") == 0 for name in CONSUMING)
         return silent and all(self._lag(name) == 0 for name in CONSUMING)
+
+    def _serves_without_kafka(self, name: str) -> bool:
+        status, body = self._stack.service(name).readiness() or (0, "")
+        assert status in (0, 200), f"{name} is not ready without Kafka: {body}"
+        return status == 200 and "waits for Kafka" in json.loads(body)["notes"].get("consumer", "")
 
     def _all_ready(self) -> None:
         for service in self._stack.services:
