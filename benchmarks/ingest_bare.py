@@ -17,7 +17,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from closedloop.common.events.model import AnyEvent
-from closedloop.ingest.group_commit import BATCH_BYTES, CODECS, SMALL_BYTES
+from closedloop.ingest.gathering import BATCH_BYTES, SMALL_BYTES
+from closedloop.ingest.record_batch import CODECS
 
 PARTITIONS = 6
 _array = msgspec.json.Decoder(list[msgspec.Raw])

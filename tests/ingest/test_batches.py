@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedloop.common.events.decoder import decode_structured, decode_structured_batch
+from closedloop.common.events.batch import decode_structured_batch
+from closedloop.common.events.decoder import decode_structured
 from closedloop.common.events.model import AnyEvent
 from closedloop.common.events.rules import Refused
 from ingest.door import example
@@ -40,17 +41,18 @@ def alone(raw: bytes) -> AnyEvent | Refused:
         return refused
 
 
-@given(st.lists(events(), max_size=6))
-def test_each_event_of_a_batch_fares_as_alone(raws: list[bytes]) -> None:
-    assert list(map(outcome, decode_structured_batch(raws))) == [outcome(alone(raw)) for raw in raws]
+@given(st.lists(events(), max_size=4), st.integers(0, 12))
+def test_each_event_of_a_batch_fares_as_alone(raws: list[bytes], more: int) -> None:
+    raws += [json.dumps(example(), **COMPACT).encode()] * more  # type: ignore[arg-type]  # so many that they are decoded together
+    assert list(map(outcome, decode_structured_batch(raws).events)) == [outcome(alone(raw)) for raw in raws]
 
 
 @pytest.mark.parametrize("place", [0, 30, 59])
 def test_a_key_that_stands_twice_is_found_in_a_large_batch(place: int) -> None:
     raws = [json.dumps(example(), **COMPACT).encode() for _ in range(60)]  # type: ignore[arg-type]
-    assert not any(isinstance(found, Refused) for found in decode_structured_batch(raws))
+    assert not any(isinstance(found, Refused) for found in decode_structured_batch(raws).events)
     raws[place] = raws[place].replace(b'"region"', b'"region":"SZ","region"')
-    found = decode_structured_batch(raws)
+    found = decode_structured_batch(raws).events
     assert [index for index, one in enumerate(found) if isinstance(one, Refused)] == [place]
     assert "duplicate key" in str(found[place])
 
@@ -59,4 +61,5 @@ def test_pieces_that_are_only_together_a_batch_are_refused() -> None:
     one = json.dumps(example(), **COMPACT).encode()  # type: ignore[arg-type]
     for cut in (place for place in range(len(one)) if one[place : place + 1] == b","):
         pieces = [one + b"," + one[:cut], one[cut + 1 :]]
-        assert all(isinstance(found, Refused) for found in decode_structured_batch(pieces))
+        found = decode_structured_batch([*pieces, *[one] * 10]).events
+        assert [isinstance(event, Refused) for event in found] == [True, True, *[False] * 10]

@@ -141,7 +141,8 @@ def test_whatever_is_wrapped_is_an_event_to_every_reader(extra: dict[str, Any], 
     said = {"id": given_id} if given_id else {}
     whole = {**extra, **COMPLAINT, **said}
     raw = json.dumps(whole).encode("utf-8", "surrogatepass")
-    [event], [value] = wrap([raw], COMPLAINT_EVENTS, "client", now, None)
+    decoded, [value] = wrap([raw], COMPLAINT_EVENTS, "client", now, None)
+    [event] = decoded.events
     if isinstance(event, Refused):
         return
     assert decode_structured(value) == event

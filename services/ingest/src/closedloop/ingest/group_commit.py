@@ -11,38 +11,24 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerClosed, UnknownTopicOrPartitionError
-from aiokafka.record.default_records import DefaultRecordBatch
 
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.ingest import metrics
 from closedloop.ingest.domain.acceptance import Records
-from closedloop.ingest.partitions import places_by_partition
-from closedloop.ingest.record_batch import RecordBatch
+from closedloop.ingest.gathering import Round
+from closedloop.ingest.record_batch import CODECS
 
 log = structlog.get_logger()
-BATCH_BYTES: Final = 900_000
-"""Before compression, so that a batch stays below the topic's limit even where it cannot be compressed."""
-SMALL_BYTES: Final = 4096
-"""Smaller batches are not compressed: to begin costs zstd 25 µs, and one event hardly gets smaller."""
 FLYING_ROUNDS: Final = 2
 EARLY_EVENTS: Final = 500
 """With so many gathered the next round is built while one is on its way, and waits in the producer; fewer gather on."""
 OFF_THE_LOOP_BYTES: Final = 128 * 1024
 """Larger rounds are compressed beside the event loop, which has a fifth more time then for requests."""
-CODECS: Final = {
-    "none": 0,
-    "gzip": DefaultRecordBatch.CODEC_GZIP,
-    "snappy": DefaultRecordBatch.CODEC_SNAPPY,
-    "lz4": DefaultRecordBatch.CODEC_LZ4,
-    "zstd": DefaultRecordBatch.CODEC_ZSTD,
-}
 RECONNECT_S: Final = (0.2, 0.5, 1.0)
 DISPOSE_S: Final = 5.0
 PROBE_AFTER_S: Final = 2.0
@@ -54,13 +40,6 @@ class NotAcknowledged(Exception):
 
 class Overloaded(Exception):
     """As many events are unacknowledged as may be; nothing of this request was written."""
-
-
-@dataclass(slots=True)
-class _Round:
-    records: dict[str, Records] = field(default_factory=dict)
-    waiters: list[asyncio.Future[None]] = field(default_factory=list)
-    events: int = 0
 
 
 class GroupCommit:
@@ -82,7 +61,7 @@ class GroupCommit:
         self._codec = CODECS[compression]
         self._producer: AIOKafkaProducer | None = None
         self._partitions: dict[str, int] = {}
-        self._gathering = _Round()
+        self._gathering = Round(self._codec, self._partitions)
         self._unacknowledged = 0
         self._wake = asyncio.Event()
         self._stopping = False
@@ -102,8 +81,7 @@ class GroupCommit:
         gathering = self._gathering
         try:
             for topic, of_topic in records.items():
-                gathering.records.setdefault(topic, Records()).extend(of_topic)
-            gathering.events += count
+                gathering.add(topic, of_topic)
             acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             gathering.waiters.append(acknowledged)
             self._wake.set()
@@ -165,7 +143,7 @@ class GroupCommit:
                 gathered = self._gathering
                 early = len(flying) < FLYING_ROUNDS and gathered.events >= EARLY_EVENTS
                 if gathered.waiters and (early or not flying):
-                    self._gathering = _Round()
+                    self._gathering = Round(self._codec, self._partitions)
                     flying.append(asyncio.create_task(self._acknowledged(gathered, await self._send(producer, gathered))))
                     flying[-1].add_done_callback(lambda _: self._wake.set())
                     continue
@@ -181,28 +159,28 @@ class GroupCommit:
             await asyncio.gather(*flying, return_exceptions=True)
             # what gathered meanwhile waits for the same broken producer: its clients may as well try again now
             _fail(self._gathering)
-            self._gathering = _Round()
+            self._gathering = Round(self._codec, self._partitions)
 
-    async def _send(self, producer: AIOKafkaProducer, sending: _Round) -> list[asyncio.Future[Any]]:
+    async def _send(self, producer: AIOKafkaProducer, sending: Round) -> list[asyncio.Future[Any]]:
         """Hand the round to the producer. The acknowledgements to come."""
         acknowledgements: list[asyncio.Future[Any]] = []
         try:
             async with asyncio.timeout(self._ack_timeout_s):
-                for topic, records in sending.records.items():
+                sending.close()
+                if sending.bytes > OFF_THE_LOOP_BYTES:
+                    await asyncio.get_running_loop().run_in_executor(self._compressor, sending.compress)
+                for topic in sending.counts:
                     self._partitions[topic] = len(await producer.partitions_for(topic))  # known already: no question to Kafka
-                    # the n-th batch of every partition goes before the next one of any: a partition takes one at a time
-                    for batches in zip_longest(*await self._batches(topic, records)):
-                        for partition, batch in enumerate(batches):
-                            if batch is not None:
-                                acknowledgement = await producer.send_batch(batch, topic, partition=partition)
-                                acknowledgement.add_done_callback(_seen)
-                                acknowledgements.append(acknowledgement)
+                for topic, partition, batch in sending.batches():
+                    acknowledgement = await producer.send_batch(batch, topic, partition=partition)
+                    acknowledgement.add_done_callback(_seen)
+                    acknowledgements.append(acknowledgement)
         except BaseException:
             _fail(sending)
             raise
         return acknowledgements
 
-    async def _acknowledged(self, sent: _Round, acknowledgements: list[asyncio.Future[Any]]) -> None:
+    async def _acknowledged(self, sent: Round, acknowledgements: list[asyncio.Future[Any]]) -> None:
         """Wait for Kafka and tell the waiters."""
         started = time.perf_counter()
         try:
@@ -221,8 +199,9 @@ class GroupCommit:
                 waiter.set_result(None)
         metrics.ROUND_SECONDS.observe(time.perf_counter() - started)
         metrics.ROUND_EVENTS.observe(sent.events)
-        for topic, records in sent.records.items():
-            metrics.ACCEPTED.labels(topic).inc(len(records))
+        metrics.RECORD_BYTES.inc(sent.bytes)
+        for topic, events in sent.counts.items():
+            metrics.ACCEPTED.labels(topic).inc(events)
 
     async def _connect(self) -> AIOKafkaProducer | None:
         attempt = 0
@@ -252,36 +231,11 @@ class GroupCommit:
             attempt += 1
         return None
 
-    async def _batches(self, topic: str, records: Records) -> list[list[RecordBatch]]:
-        """For each partition its batches, closed and compressed, in the order of the records."""
-        size = sum(map(len, records.values))
-        metrics.RECORD_BYTES.inc(size)
-        mean = size / len(records)
-        made: list[list[RecordBatch]] = []
-        for of_partition in places_by_partition(records.keys, self._partitions[topic]):
-            batches: list[RecordBatch] = []
-            codec = self._codec if mean * len(of_partition) > SMALL_BYTES else CODECS["none"]
-            done = 0
-            while done < len(of_partition):
-                batch = RecordBatch(BATCH_BYTES, codec)
-                done += batch.fill(records, of_partition, done)
-                batches.append(batch)
-            made.append(batches)
-        if size > OFF_THE_LOOP_BYTES:
-            await asyncio.get_running_loop().run_in_executor(self._compressor, _compress, made)
-        return made
-
     def _discard(self, producer: AIOKafkaProducer, *, failed: bool) -> None:
         # beside the next attempt: a producer whose broker is away takes its time to stop
         disposal = asyncio.create_task(_dispose(producer, failed))
         self._disposals.add(disposal)
         disposal.add_done_callback(self._disposals.discard)
-
-
-def _compress(of_partitions: list[list[RecordBatch]]) -> None:
-    for batches in of_partitions:
-        for batch in batches:
-            batch.compress()
 
 
 def _why_not(error: Exception, topic: str | None) -> str:
@@ -304,7 +258,7 @@ async def _dispose(producer: AIOKafkaProducer, failed: bool) -> None:
             await producer.client.close()
 
 
-def _fail(failed: _Round) -> None:
+def _fail(failed: Round) -> None:
     for waiter in failed.waiters:
         if not waiter.done():
             waiter.set_exception(NotAcknowledged("Kafka did not acknowledge"))

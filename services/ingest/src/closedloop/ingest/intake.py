@@ -9,12 +9,14 @@ from closedloop.common.auth.principal import Principal
 from closedloop.common.events.rules import Refused
 from closedloop.common.http.problems import TooLarge, Unavailable
 from closedloop.ingest import metrics
-from closedloop.ingest.domain.acceptance import Foreign, Read, Sorted, TooBig, sort_out
+from closedloop.ingest.domain.acceptance import Foreign, Limits, Read, Sorted, TooBig, sort_out
 from closedloop.ingest.group_commit import GroupCommit, NotAcknowledged, Overloaded
 from closedloop.ingest.settings import IngestSettings
 
-AT_ONCE: Final = 1_000
-"""Events that are checked before others get their turn on the event loop: some 5 ms."""
+AT_ONCE: Final = 250
+"""Events that are checked together: with more, their objects do not stay in the processor's cache."""
+IN_A_ROW: Final = 1_000
+"""Events that are checked before other requests get their turn on the event loop: some 4 ms."""
 
 
 class Intake:
@@ -31,13 +33,12 @@ class Intake:
         settings = self._settings
         if len(items) > settings.max_batch_events:
             raise TooLarge(f"The request holds {len(items)} events; the limit is {settings.max_batch_events}. Send several.")
-        received_at = now or datetime.now(UTC)
+        limits = Limits(principal.regions, now or datetime.now(UTC), settings.max_event_bytes)
         done = Sorted()
         for first in range(0, len(items), AT_ONCE):
-            if first:
+            if first and first % IN_A_ROW == 0:
                 await asyncio.sleep(0)
-            part = items[first : first + AT_ONCE] if len(items) > AT_ONCE else items
-            sort_out(part, read, principal.regions, received_at, settings.max_event_bytes, traceparent, done, first)
+            sort_out(items[first : first + AT_ONCE], read, limits, traceparent, done, first)
         if done.records:
             await self._write(done)
         for _, refused in done.refused:

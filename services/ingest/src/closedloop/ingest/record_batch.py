@@ -1,4 +1,4 @@
-"""Kafka's record batch (magic 2), filled in one call and compressed while another one is on its way."""
+"""Kafka's record batch (magic 2), filled a request at a time and compressed while another one is on its way."""
 
 import struct
 import time
@@ -6,10 +6,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.util import calc_crc32c
 
 from closedloop.ingest.domain.acceptance import Records
 
+NO_CODEC: Final = 0
+CODECS: Final = {
+    "none": NO_CODEC,
+    "gzip": DefaultRecordBatch.CODEC_GZIP,
+    "snappy": DefaultRecordBatch.CODEC_SNAPPY,
+    "lz4": DefaultRecordBatch.CODEC_LZ4,
+    "zstd": DefaultRecordBatch.CODEC_ZSTD,
+}
 STRUCTURED: Final = [("content-type", b"application/cloudevents+json")]
 _CRC_AT: Final = 17
 _CRC_OF: Final = 21
@@ -26,31 +35,33 @@ class RecordBatch(BatchBuilder):
     """
 
     _buffer: bytearray | None
+    _relative_offset: int
 
     def __init__(self, batch_size: int, codec: int) -> None:
         super().__init__(batch_size, codec)
         self._compressed: bytearray | None = None
         self._producer_state: tuple[int, int, int] = (-1, -1, -1)
 
-    def fill(self, records: Records, places: Sequence[int], first: int) -> int:
-        """Take the records of these places from the `first` place on, until full; closes. How many it took."""
+    def fill(self, records: Records, places: Sequence[int]) -> int:
+        """Take the records of these places, in their order; closes when full. How many it took."""
         keys, values, traceparents = records.keys, records.values, records.traceparents
         append = self._builder.append
         now_ms = int(time.time() * 1000)
-        taken = 0
-        for place in places[first:] if first else places:
+        offset = before = self._relative_offset
+        for place in places:
             headers = STRUCTURED
             if traceparents and place in traceparents:
                 headers = [*STRUCTURED, ("traceparent", traceparents[place])]
-            if append(taken, now_ms, keys[place], values[place], headers) is None:
+            if append(offset, now_ms, keys[place], values[place], headers) is None:
+                self.close()
                 break
-            taken += 1
-        self._relative_offset = taken
-        self.close()
-        return taken
+            offset += 1
+        self._relative_offset = offset
+        return offset - before
 
     def compress(self) -> None:
-        """Build all but the producer's part of the header."""
+        """Close, and build all but the producer's part of the header."""
+        self.close()
         self._compressed = self._builder.build()
 
     def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:

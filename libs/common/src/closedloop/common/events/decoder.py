@@ -3,11 +3,9 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import repeat
 from typing import Any, Final, cast, get_args
 
 import msgspec
-from msgspec.structs import astuple
 
 from closedloop.common.events import model
 from closedloop.common.events.model import AnyEvent, Event, InputEvent
@@ -20,14 +18,13 @@ from closedloop.common.events.rules import (
     check_time_until,
     parse_time,
 )
-from closedloop.common.events.strict_json import check_strict, is_plain, is_plainly_strict, keys_in_plain, keys_of
+from closedloop.common.events.strict_json import check_strict, is_plainly_strict
 from closedloop.common.events.topics import TOPIC_OF_TYPE, TYPE_BY_NAME, data_type
 
 STRUCTURED_CONTENT_TYPE: Final = "application/cloudevents+json"
 Headers = Sequence[tuple[str, bytes]]
 
 _event_decoder: Final[msgspec.json.Decoder[AnyEvent]] = msgspec.json.Decoder(AnyEvent)
-_batch_decoder: Final[msgspec.json.Decoder[list[AnyEvent]]] = msgspec.json.Decoder(list[AnyEvent])
 _data_decoders: Final = {name: msgspec.json.Decoder(data_type(cls)) for name, cls in TYPE_BY_NAME.items()}
 _INPUT_TYPES: Final = frozenset(get_args(InputEvent))
 _ENVELOPE_ATTRIBUTES: Final = frozenset(Event.__struct_fields__)
@@ -43,39 +40,9 @@ def decode_structured(raw: bytes) -> AnyEvent:
         event = _event_decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refusal_of(error, raw) from None
-    # +1: the tag `type` is no field of the Struct; +1 for the key `data` is its own field
-    if not is_plainly_strict(raw, keys_of(event, event.data) + 1):
+    if not is_plainly_strict(raw, event):
         check_strict(raw)
     return event
-
-
-def decode_structured_batch(items: Sequence[bytes]) -> list[AnyEvent | Refused]:
-    """`decode_structured` of each item, with the refusal in the place of an item that is refused.
-
-    Where all together are plain and have as many keys as were decoded, no item needs a look of its own.
-    """
-    whole = b"[" + b",".join(items) + b"]"
-    try:
-        events = _batch_decoder.decode(whole)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        events = []
-    # a piece that begins with a brace is an object of its own: a cut inside an object leaves a key in front, and one inside a list
-    # of objects is in a field that no event has, and so among the keys
-    cut_right = len(events) == len(items) and all(map(bytes.startswith, items, repeat(b"{")))
-    if cut_right and max(map(len, items), default=0) <= MAX_EVENT_BYTES and is_plain(whole):
-        fields = [astuple(event.data) + astuple(event) for event in events]
-        keys = sum(map(len, fields)) - sum([of_event.count(None) for of_event in fields])
-        # the tag `type` is no field of the Struct
-        if keys_in_plain(whole) == keys + len(items):
-            return cast("list[AnyEvent | Refused]", events)
-    return [_decoded_or_refused(raw) for raw in items]
-
-
-def _decoded_or_refused(raw: bytes) -> AnyEvent | Refused:
-    try:
-        return decode_structured(raw)
-    except Refused as refused:
-        return refused
 
 
 def decode_binary(raw: bytes, attributes: dict[str, str]) -> AnyEvent:
@@ -94,7 +61,7 @@ def decode_binary(raw: bytes, attributes: dict[str, str]) -> AnyEvent:
         data = _data_decoders[attributes["type"]].decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refusal_of(error, raw, prefix="data") from None
-    if not is_plainly_strict(raw, keys_of(data)):
+    if not is_plainly_strict(raw, data):
         check_strict(raw)
     envelope: dict[str, Any] = {name: value for name, value in attributes.items() if name in _ENVELOPE_ATTRIBUTES}
     return cast(AnyEvent, cls(**envelope, data=data))

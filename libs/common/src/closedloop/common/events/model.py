@@ -14,7 +14,7 @@ EvaluationKind: TypeAlias = Literal["survey", "sms_rating", "complaint_followup"
 OrderStatus: TypeAlias = Literal["submitted", "accepted", "in_progress", "waiting", "completed", "failed", "cancelled"]
 
 
-class CustomerData(Struct, frozen=True, gc=False, kw_only=True):
+class CustomerData(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What the data of every input event may say about the customer and the place."""
 
     customer_id: str
@@ -81,7 +81,7 @@ class OrderStatusChangedData(CustomerData, frozen=True, gc=False, kw_only=True):
     expected_by: str | None = None
 
 
-class IndicatorBreachData(Struct, frozen=True, gc=False, kw_only=True):
+class IndicatorBreachData(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A statement about one indicator and one group of its dimensions; `window` is its code, the ends are RFC 3339 in UTC."""
 
     indicator_id: str
@@ -99,7 +99,7 @@ class IndicatorBreachData(Struct, frozen=True, gc=False, kw_only=True):
     region: str | None = None
 
 
-class TicketData(Struct, frozen=True, gc=False, kw_only=True):
+class TicketData(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     ticket_id: str
     stage: str
     cause: str
@@ -113,7 +113,7 @@ class TicketData(Struct, frozen=True, gc=False, kw_only=True):
     actor: str | None = None
 
 
-class RecoveryData(Struct, frozen=True, gc=False, kw_only=True):
+class RecoveryData(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     recovery_id: str
     customer_id: str
     region: str
@@ -131,7 +131,7 @@ class RecoveryData(Struct, frozen=True, gc=False, kw_only=True):
     agent_id: str | None = None
 
 
-class Event(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):
+class Event(Struct, frozen=True, gc=False, kw_only=True, tag_field="type", omit_defaults=True):
     """CloudEvents 1.0 attributes; one subclass per event type carries the typed `data`."""
 
     specversion: Literal["1.0"]

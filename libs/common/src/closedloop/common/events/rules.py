@@ -1,8 +1,9 @@
 """What a well-formed event must say beyond its types: codes, times, scales. Pure; every service applies the same."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Any, Final
 
 from closedloop.common.events.model import (
@@ -49,6 +50,25 @@ def parse_time(text: str, field: str = "time") -> datetime:
             return second + shift
     return _parse_new_time(text, field)
 
+
+def parse_times(texts: Sequence[str]) -> list[datetime]:
+    """`parse_time` of each, in half the time where all are written alike and with one offset, as one producer writes them.
+
+    Aware datetimes, not all in UTC. Raises Refused.
+    """
+    first = texts[0]
+    offset = first[-1:] if first.endswith("Z") else first[-6:]
+    digits = "".join(texts).encode("utf-8", "surrogatepass").translate(_ANY_DIGIT)
+    alike = digits == first.encode("utf-8", "surrogatepass").translate(_ANY_DIGIT) * len(texts)
+    if alike and RFC3339.match(first) and all(map(str.endswith, texts, repeat(offset))):
+        try:
+            return list(map(datetime.fromisoformat, texts))
+        except ValueError:  # one of them does not exist; which one, is said below
+            pass
+    return [parse_time(text) for text in texts]
+
+
+_ANY_DIGIT: Final = bytes(ord("0") if chr(octet).isdecimal() else octet for octet in range(256))
 
 # Events of now are of few seconds, and fractions and offsets are few: both are remembered apart, their sum is the time.
 _seconds: dict[str, datetime] = {}

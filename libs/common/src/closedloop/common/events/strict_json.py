@@ -4,27 +4,21 @@ msgspec is fast but takes the last of two duplicate keys and lets `\\u0000` thro
 strict parse costs three times the decode, so `is_plainly_strict` proves the common case (no escapes, no duplicates) by counting.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import jiter
+import msgspec
 import numpy as np
 from msgspec import Struct
-from msgspec.structs import astuple
 
 from closedloop.common.events.rules import Refused
 
 JSON_PROBLEM_MAX_CHARS: Final = 160
 _TAB, _NEWLINE, _RETURN, _SPACE, _QUOTE, _COLON, _BACKSLASH = b'\t\n\r ":\\'
+_DEL: Final = 0x7F
 _MANY_BYTES: Final = 4096
-
-
-def keys_of(*objects: Struct) -> int:
-    """How many keys these objects had in JSON, if each had only known ones and none was null."""
-    total = 0
-    for obj in objects:
-        fields = astuple(obj)
-        total += len(fields) - fields.count(None)
-    return total
+_BLOCK: Final = 128
 
 
 def is_plain(raw: bytes) -> bool:
@@ -49,12 +43,24 @@ def keys_in_plain(raw: bytes) -> int:
     return int(np.count_nonzero((octets[:-1] == _QUOTE) & (octets[1:] == _COLON)))
 
 
-def is_plainly_strict(raw: bytes, keys: int) -> bool:
-    """True where `raw`, which decoded to objects with `keys` present keys, surely has neither escapes nor duplicate keys.
+def is_plainly_strict(raw: bytes, decoded: Struct | Sequence[Struct]) -> bool:
+    """True where `raw`, which was decoded so, surely has neither escapes nor duplicate keys.
 
-    Where `raw` is plain and has as many keys as were decoded, none stood twice. False means only that a full parse must decide.
+    Where `raw` is plain and has as many keys as what was decoded has when it is encoded again (absent fields left out), none stood
+    twice. False means only that a full parse must decide: an unknown key or a null does that, too.
     """
-    return is_plain(raw) and raw.count(b'":') == keys
+    return is_plain(raw) and keys_in_plain(raw) == keys_in_plain(msgspec.json.encode(decoded))
+
+
+def has_only_short_strings(plain: bytes) -> bool:
+    """True where all strings in plain JSON surely have 1 to 254 bytes and no DEL: identifiers may be so.
+
+    A string of 255 bytes covers, wherever it begins, a whole block of 128 bytes in which there is no quote.
+    """
+    octets = np.frombuffer(plain, np.uint8)
+    quotes = octets == _QUOTE
+    blocks = quotes[: len(quotes) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
+    return _DEL not in plain and not bool((quotes[:-1] & quotes[1:]).any()) and bool(blocks.any(axis=1).all())
 
 
 def check_strict(raw: bytes) -> None:

@@ -62,7 +62,7 @@ async def put(connection: Connection, outgoing: Sequence[Outgoing]) -> None:
     """
     if not outgoing:
         return
-    payloads = [_without_nulls(o.event) for o in outgoing]
+    payloads = [_encode(o.event) for o in outgoing]
     for o, payload in zip(outgoing, payloads, strict=True):
         if len(payload) > MAX_EVENT_BYTES:
             raise ValueError(f"{type(o.event).__name__} {o.event.id} is {len(payload)} bytes; the limit is {MAX_EVENT_BYTES}")
@@ -74,14 +74,3 @@ async def put(connection: Connection, outgoing: Sequence[Outgoing]) -> None:
         [o.key for o in outgoing],
         payloads,
     )
-
-
-def _without_nulls(event: OwnEvent) -> bytes:
-    # an absent field is left out on the wire, not sent as null
-    return _encode(_prune(msgspec.to_builtins(event)))
-
-
-def _prune(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _prune(item) for key, item in value.items() if item is not None}
-    return value

@@ -1,12 +1,13 @@
-"""Which events are taken, and where they go: one by one, in the order that they came."""
+"""Which events are taken, and where they go, in the order that they came."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, cast
 
-from closedloop.common.events.decoder import decode_binary, decode_structured_batch
-from closedloop.common.events.model import AnyEvent, InputEvent
+from closedloop.common.events.batch import DecodedBatch, decode_structured_batch
+from closedloop.common.events.decoder import decode_binary
+from closedloop.common.events.model import InputEvent
 from closedloop.common.events.rules import MAX_AHEAD, Refused, check_input, check_time_until, parse_time
 from closedloop.common.events.topics import INPUT_TOPICS
 from closedloop.ingest.domain.wrapping import Kind, structured, wrap
@@ -57,11 +58,11 @@ class Sorted:
         return sum(map(len, self.records.values()))
 
 
-Read = Callable[[Sequence[bytes]], tuple[Sequence[AnyEvent | Refused], Sequence[bytes]]]
-"""Raw JSON of each item → the event, its types checked, or why it is refused; and the value of its record."""
+Read = Callable[[Sequence[bytes]], tuple[DecodedBatch, Sequence[bytes]]]
+"""Raw JSON of each item → the events, types checked, or why they are refused; and the value of each one's record."""
 
 
-def read_structured(items: Sequence[bytes]) -> tuple[Sequence[AnyEvent | Refused], Sequence[bytes]]:
+def read_structured(items: Sequence[bytes]) -> tuple[DecodedBatch, Sequence[bytes]]:
     """Structured-mode events are forwarded as they came."""
     return decode_structured_batch(items), items
 
@@ -69,12 +70,12 @@ def read_structured(items: Sequence[bytes]) -> tuple[Sequence[AnyEvent | Refused
 def reads_binary(attributes: dict[str, str]) -> Read:
     """A binary-mode event is forwarded with its attributes around it."""
 
-    def read(items: Sequence[bytes]) -> tuple[Sequence[AnyEvent | Refused], Sequence[bytes]]:
+    def read(items: Sequence[bytes]) -> tuple[DecodedBatch, Sequence[bytes]]:
         [raw] = items
         try:
-            return [decode_binary(raw, attributes)], [structured(attributes, raw)]
+            return DecodedBatch([decode_binary(raw, attributes)]), [structured(attributes, raw)]
         except Refused as refused:
-            return [refused], [b""]
+            return DecodedBatch([refused]), [b""]
 
     return read
 
@@ -84,48 +85,71 @@ def reads_objects(kind: Kind, client: str, now: datetime, traceparent: str | Non
     return lambda items: wrap(items, kind, client, now, traceparent)
 
 
-def sort_out(
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request's events are held to. `regions`: None covers all."""
+
+    regions: frozenset[str] | None
+    now: datetime
+    max_event_bytes: int
+
+
+def sort_out(items: Sequence[bytes], read: Read, limits: Limits, traceparent: bytes | None, into: Sorted, first: int = 0) -> None:
+    """Check the items and put each among the records of its topic or the refusals of `into`; `first`: the place of the first."""
+    decoded, values = read(items)
+    if not _take_together(decoded, values, limits, traceparent, into):
+        _take_each(items, decoded, values, limits, traceparent, into, first)
+
+
+def _take_together(decoded: DecodedBatch, values: Sequence[bytes], limits: Limits, traceparent: bytes | None, into: Sorted) -> bool:
+    """Where all are fine and of one topic: most batches are, and this takes them in half the time."""
+    if max(map(len, values)) > limits.max_event_bytes or not decoded.all_fine(limits.now + MAX_AHEAD):
+        return False
+    topics = {TOPIC_OF.get(kind) for kind in set(map(type, decoded.events))}
+    topic = topics.pop()
+    if topics or topic is None:
+        return False
+    events = cast("Sequence[InputEvent]", decoded.events)
+    if limits.regions is not None and not limits.regions.issuperset([event.data.region for event in events]):
+        return False
+    records = into.records.setdefault(topic, Records())
+    if traceparent is not None:
+        untraced = (place for place, event in enumerate(events, len(records)) if event.traceparent is None)
+        records.traceparents.update(dict.fromkeys(untraced, traceparent))
+    records.keys += [event.data.customer_id.encode() for event in events]
+    records.values += values
+    return True
+
+
+def _take_each(
     items: Sequence[bytes],
-    read: Read,
-    regions: frozenset[str] | None,
-    now: datetime,
-    max_event_bytes: int,
+    decoded: DecodedBatch,
+    values: Sequence[bytes],
+    limits: Limits,
     traceparent: bytes | None,
     into: Sorted,
-    first: int = 0,
+    first: int,
 ) -> None:
-    """Check each item and put it among the records of its topic or the refusals of `into`. `regions`: None covers all."""
-    latest = now + MAX_AHEAD
-    events, values = read(items)
-    some_too_big = max(map(len, items)) > max_event_bytes or (values is not items and max(map(len, values)) > max_event_bytes)
-    topic_of = TOPIC_OF.get
-    topic: str | None = None
-    records = Records()
-    keys, taken_values = records.keys, records.values
-    for index, event in enumerate(events):
+    latest = limits.now + MAX_AHEAD
+    for index, event in enumerate(decoded.events):
         try:
-            if some_too_big:
-                _check_size(max(len(items[index]), len(values[index])), max_event_bytes)
-            its_topic = topic_of(type(event))
-            if its_topic is None:
+            _check_size(max(len(items[index]), len(values[index])), limits.max_event_bytes)
+            topic = TOPIC_OF.get(type(event))
+            if topic is None:
                 raise event if isinstance(event, Refused) else Refused("type", NOT_TAKEN)
             taken = cast(InputEvent, event)
             check_time_until(parse_time(taken.time), latest)
             check_input(taken)
-            data = taken.data
-            if regions is not None and data.region not in regions:
-                raise Foreign("data.region", f"the token does not cover {data.region}")
+            if limits.regions is not None and taken.data.region not in limits.regions:
+                raise Foreign("data.region", f"the token does not cover {taken.data.region}")
         except Refused as refused:
             into.refused.append((first + index, refused))
             continue
-        if its_topic is not topic:
-            topic = its_topic
-            records = into.records.setdefault(topic, Records())
-            keys, taken_values = records.keys, records.values
+        records = into.records.setdefault(topic, Records())
         if traceparent is not None and taken.traceparent is None:
-            records.traceparents[len(taken_values)] = traceparent
-        keys.append(data.customer_id.encode())
-        taken_values.append(values[index])
+            records.traceparents[len(records)] = traceparent
+        records.keys.append(taken.data.customer_id.encode())
+        records.values.append(values[index])
 
 
 def _check_size(size: int, limit: int) -> None:

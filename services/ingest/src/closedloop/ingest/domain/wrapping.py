@@ -8,10 +8,11 @@ from typing import Final, cast
 import msgspec
 
 from closedloop.common.events import model
-from closedloop.common.events.decoder import decode_structured_batch, refusal_of
+from closedloop.common.events.batch import DecodedBatch, decode_structured_batch
+from closedloop.common.events.decoder import refusal_of
 from closedloop.common.events.model import AnyEvent, InputEvent
 from closedloop.common.events.rules import Refused
-from closedloop.common.events.strict_json import check_strict, is_plain, is_plainly_strict, keys_in_plain
+from closedloop.common.events.strict_json import check_strict, is_plain, keys_in_plain
 from closedloop.common.events.topics import COMPLAINTS
 from closedloop.ingest.domain.derived_id import derived_id
 
@@ -42,7 +43,7 @@ ORDERS: Final = Kind(_name(model.OrderStatusChanged), (_name(model.OrderStatusCh
 
 def wrap(
     items: Sequence[bytes], kind: Kind, client: str, now: datetime, traceparent: str | None
-) -> tuple[list[AnyEvent | Refused], list[bytes]]:
+) -> tuple[DecodedBatch, list[bytes]]:
     """For each object the event, its types checked, or why it is refused; and its structured-mode JSON.
 
     `source` defaults to the client, the time to now. The four envelope fields are taken out of the object; everything else stays,
@@ -62,7 +63,7 @@ def wrap(
         else:
             found.append(_NOT_DECODED)
     decoded = decode_structured_batch([one.value for one in wrapped.values()])
-    for (place, one), event in zip(wrapped.items(), decoded, strict=True):
+    for (place, one), event in zip(wrapped.items(), decoded.events, strict=True):
         found[place] = event
         if one.needs_id and not isinstance(event, Refused):
             try:
@@ -70,7 +71,8 @@ def wrap(
             except Refused as refused:
                 found[place] = refused
         values[place] = one.value
-    return found, values
+    together = not any(isinstance(one, Refused) for one in found)
+    return DecodedBatch(found, decoded.whole if together else b""), values
 
 
 class _Defaults:
@@ -131,7 +133,7 @@ def _fields_of(items: Sequence[bytes]) -> list[dict[str, msgspec.Raw] | Refused]
 def _fields_or_refused(raw: bytes) -> dict[str, msgspec.Raw] | Refused:
     try:
         fields = _object.decode(raw)
-        if not is_plainly_strict(raw, len(fields)):
+        if not (is_plain(raw) and keys_in_plain(raw) == len(fields)):
             check_strict(raw)
     except Refused as refused:
         return refused
