@@ -61,7 +61,9 @@ class Committer(Generic[T]):
         is_rejected = False
         while True:
             try:
-                await self._transaction(batch, decoded or self._processor.decode(batch))
+                if decoded is None:
+                    decoded = await asyncio.to_thread(self._processor.decode, batch)
+                await self._transaction(batch, decoded)
                 return
             except FenceLost:
                 raise
