@@ -13,7 +13,7 @@ BATCH_BYTES: Final = 900_000
 """Before compression, so that a batch stays below the topic's limit even where it cannot be compressed."""
 SMALL_BYTES: Final = 4096
 """Smaller batches are not compressed: to begin costs zstd 25 µs, and one event hardly gets smaller."""
-AT_ONCE: Final = 250
+AT_ONCE: Final = 500
 """Records that go into their batches together: with more, they are no longer in the processor's cache when their turn comes."""
 
 

@@ -64,6 +64,7 @@ class GroupCommit:
         self._gathering = Round(self._codec, self._partitions)
         self._unacknowledged = 0
         self._wake = asyncio.Event()
+        self._sending = asyncio.Lock()
         self._stopping = False
         self._why_not = "not connected yet"
         self._acknowledged_at = float("-inf")
@@ -144,7 +145,7 @@ class GroupCommit:
                 early = len(flying) < FLYING_ROUNDS and gathered.events >= EARLY_EVENTS
                 if gathered.waiters and (early or not flying):
                     self._gathering = Round(self._codec, self._partitions)
-                    flying.append(asyncio.create_task(self._acknowledged(gathered, await self._send(producer, gathered))))
+                    flying.append(asyncio.create_task(self._write(producer, gathered)))
                     flying[-1].add_done_callback(lambda _: self._wake.set())
                     continue
                 if self._stopping and not flying:
@@ -161,29 +162,15 @@ class GroupCommit:
             _fail(self._gathering)
             self._gathering = Round(self._codec, self._partitions)
 
-    async def _send(self, producer: AIOKafkaProducer, sending: Round) -> list[asyncio.Future[Any]]:
-        """Hand the round to the producer. The acknowledgements to come."""
-        acknowledgements: list[asyncio.Future[Any]] = []
+    async def _write(self, producer: AIOKafkaProducer, writing: Round) -> None:
+        """Close the round, send it, wait for Kafka and tell the waiters."""
         try:
-            async with asyncio.timeout(self._ack_timeout_s):
-                sending.close()
-                if sending.bytes > OFF_THE_LOOP_BYTES:
-                    await asyncio.get_running_loop().run_in_executor(self._compressor, sending.compress)
-                for topic in sending.counts:
-                    self._partitions[topic] = len(await producer.partitions_for(topic))  # known already: no question to Kafka
-                for topic, partition, batch in sending.batches():
-                    acknowledgement = await producer.send_batch(batch, topic, partition=partition)
-                    acknowledgement.add_done_callback(_seen)
-                    acknowledgements.append(acknowledgement)
-        except BaseException:
-            _fail(sending)
-            raise
-        return acknowledgements
-
-    async def _acknowledged(self, sent: Round, acknowledgements: list[asyncio.Future[Any]]) -> None:
-        """Wait for Kafka and tell the waiters."""
-        started = time.perf_counter()
-        try:
+            writing.close()
+            if writing.bytes > OFF_THE_LOOP_BYTES:
+                await asyncio.get_running_loop().run_in_executor(self._compressor, writing.compress)
+            async with self._sending:
+                started = time.perf_counter()
+                acknowledgements = await self._send(producer, writing)
             # not gather: what is still to come must not be cancelled, or nobody would see its error
             done, missing = await asyncio.wait(acknowledgements, timeout=self._ack_timeout_s, return_when=asyncio.FIRST_EXCEPTION)
             for acknowledgement in done:
@@ -191,17 +178,29 @@ class GroupCommit:
             if missing:
                 raise TimeoutError
         except BaseException:
-            _fail(sent)
+            _fail(writing)
             raise
         self._acknowledged_at = time.monotonic()
-        for waiter in sent.waiters:
+        for waiter in writing.waiters:
             if not waiter.done():
                 waiter.set_result(None)
         metrics.ROUND_SECONDS.observe(time.perf_counter() - started)
-        metrics.ROUND_EVENTS.observe(sent.events)
-        metrics.RECORD_BYTES.inc(sent.bytes)
-        for topic, events in sent.counts.items():
+        metrics.ROUND_EVENTS.observe(writing.events)
+        metrics.RECORD_BYTES.inc(writing.bytes)
+        for topic, events in writing.counts.items():
             metrics.ACCEPTED.labels(topic).inc(events)
+
+    async def _send(self, producer: AIOKafkaProducer, sending: Round) -> list[asyncio.Future[Any]]:
+        """Hand the round to the producer. The acknowledgements to come."""
+        acknowledgements: list[asyncio.Future[Any]] = []
+        async with asyncio.timeout(self._ack_timeout_s):
+            for topic in sending.counts:
+                self._partitions[topic] = len(await producer.partitions_for(topic))  # known already: no question to Kafka
+            for topic, partition, batch in sending.batches():
+                acknowledgement = await producer.send_batch(batch, topic, partition=partition)
+                acknowledgement.add_done_callback(_seen)
+                acknowledgements.append(acknowledgement)
+        return acknowledgements
 
     async def _connect(self) -> AIOKafkaProducer | None:
         attempt = 0

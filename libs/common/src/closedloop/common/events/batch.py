@@ -7,7 +7,7 @@ stays with `decoder` and `rules`, so a batch never fares otherwise than its even
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Any, Final, cast
 
 import msgspec
@@ -24,13 +24,13 @@ from closedloop.common.events.model import (
     OrderStatusChangedData,
 )
 from closedloop.common.events.rules import (
-    CODE,
     DEFAULT_SCALE,
     E164,
     EARLIEST,
     MAX_EVENT_BYTES,
     TOPIC_PATH,
     Refused,
+    are_codes,
     parse_time,
     parse_times,
 )
@@ -102,17 +102,24 @@ def _data_fine(data: Sequence[Any]) -> bool:
 
 
 def _customers_fine(data: Sequence[CustomerData]) -> bool:
-    codes = {(of.region, of.product, of.process, of.channel) for of in data}
-    return _match(CODE.match, chain.from_iterable(codes)) and _match(E164.match, [of.phone for of in data])
+    return (
+        are_codes([of.region for of in data])
+        and are_codes([of.product for of in data])
+        and are_codes([of.process for of in data])
+        and are_codes([of.channel for of in data])
+        and _match(E164.match, [of.phone for of in data])
+    )
 
 
 def _evaluations_fine(data: Sequence[EvaluationData]) -> bool:
-    scores = [of.score for of in data]
     # a score without its own scale is the rule; all else is for `rules` to say
-    if None in scores or not {of.scale_min for of in data} == {of.scale_max for of in data} == {None}:
+    if not {of.scale_min for of in data} == {of.scale_max for of in data} == {None}:
         return False
-    given = cast("list[float]", scores)
-    return DEFAULT_SCALE[0] <= min(given) and max(given) <= DEFAULT_SCALE[1]
+    scores: Sequence[Any] = [of.score for of in data]
+    try:
+        return bool(DEFAULT_SCALE[0] <= min(scores) and max(scores) <= DEFAULT_SCALE[1])
+    except TypeError:  # one has none
+        return False
 
 
 def _registered_fine(data: Sequence[ComplaintRegisteredData]) -> bool:
@@ -130,8 +137,8 @@ def _orders_fine(data: Sequence[OrderStatusChangedData]) -> bool:
     for expected_by in {of.expected_by for of in data} - {None}:
         parse_time(cast(str, expected_by))
     return (
-        _match(CODE.match, [of.order_type for of in data])
-        and _match(CODE.match, [of.step for of in data])
+        are_codes([of.order_type for of in data])
+        and are_codes([of.step for of in data])
         and min(cast("set[float]", durations), default=0) >= 0
     )
 

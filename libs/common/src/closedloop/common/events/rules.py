@@ -118,7 +118,7 @@ def check_time_until(at: datetime, latest: datetime) -> None:
         raise Refused("time", "is more than 5 min ahead of the time of receipt; check the producer's clock and offset")
 
 
-_known_codes: set[str] = set()
+_known_codes: set[str | None] = {None}
 _KNOWN_CODES_MAX: Final = 100_000
 
 
@@ -134,6 +134,17 @@ def check_code(value: str, field: str) -> None:
         raise Refused(field, "must match [A-Za-z0-9_.-]{1,64}")
     if len(_known_codes) < _KNOWN_CODES_MAX:
         _known_codes.add(value)
+
+
+def are_codes(values: Sequence[str | None]) -> bool:
+    """True where all values are absent or codes: few codes, many events."""
+    if not _known_codes.issuperset(values):
+        try:
+            for value in set(values) - _known_codes:
+                check_code(value or "", "")
+        except Refused:
+            return False
+    return True
 
 
 def check_identifier(value: str, field: str) -> None:
