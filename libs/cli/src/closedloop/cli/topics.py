@@ -10,12 +10,16 @@ from rich.table import Table
 from closedloop.cli.connections import on_kafka
 from closedloop.cli.screen import out
 from closedloop.common.events.topics import FOREVER_MS, TOPICS, Topic, dead_letter_topics
+from closedloop.common.kafka.acls import command_lines
 from closedloop.common.kafka.admin import TopicDifference, differences, ensure_topics
 from closedloop.common.kafka.client import KafkaSettings
 
 
 def topics_command(
     create: Annotated[bool, typer.Option("--create", help="Create the topics that are missing; change none that exists.")] = False,
+    acls: Annotated[
+        bool, typer.Option("--acls", help="Print what each Kafka user may do, as arguments of kafka-acls.sh; asks no Kafka.")
+    ] = False,
     replication_factor: Annotated[
         int | None,
         typer.Option(
@@ -31,6 +35,10 @@ def topics_command(
     a broker, and a broker can be restarted while events come in. With 1 copy it is lost with its broker; with
     min.insync.replicas=1 it can be lost, too, when two brokers fail in a row.
     """
+
+    if acls:
+        print("\n".join(command_lines()))
+        return
 
     async def work(kafka: KafkaSettings) -> tuple[list[str], list[TopicDifference]]:
         if replication_factor is not None:

@@ -17,7 +17,8 @@ MAX_RECORD_BYTES: Final = 1_048_588
 
 @dataclass(frozen=True)
 class Topic:
-    """One Kafka topic of the public contract."""
+    """One Kafka topic of the public contract. `producers` and `consumers` are our services; a user's systems may write to the
+    input topics, too, and read all."""
 
     name: str
     key: str
@@ -27,6 +28,7 @@ class Topic:
     retention_ms: int = 35 * DAY_MS
     partitions: int = PARTITIONS
     max_message_bytes: int = MAX_RECORD_BYTES
+    producers: tuple[str, ...] = ()
 
     def config(self) -> dict[str, str]:
         """The topic's settings as Kafka names them. `LogAppendTime`: an import of old events must survive the retention."""
@@ -42,6 +44,7 @@ EVALUATIONS: Final = Topic(
     "evaluations",
     key="customer_id",
     types=(model.EvaluationSubmitted,),
+    producers=("ingest",),
     consumers=("kpi", "recovery"),
     description="A customer's rating, or a survey answer.",
 )
@@ -49,6 +52,7 @@ COMPLAINTS: Final = Topic(
     "complaints",
     key="customer_id",
     types=(model.ComplaintRegistered, model.ComplaintEscalated, model.ComplaintClosed, model.EnquiryRegistered),
+    producers=("ingest",),
     consumers=("kpi", "ticketing", "recovery"),
     description="A complaint registered, escalated or closed; enquiries too.",
 )
@@ -56,6 +60,7 @@ ORDERS: Final = Topic(
     "orders",
     key="customer_id",
     types=(model.OrderStatusChanged,),
+    producers=("ingest",),
     consumers=("kpi",),
     description="An order or a service event, and its status.",
 )
@@ -63,6 +68,7 @@ INDICATORS: Final = Topic(
     "indicators",
     key="indicator id and dimensions",
     types=(model.IndicatorBreached, model.IndicatorRecovered),
+    producers=("kpi",),
     consumers=("ticketing",),
     description="An indicator breached its threshold, or came back.",
 )
@@ -70,6 +76,7 @@ TICKETS: Final = Topic(
     "tickets",
     key="ticket id",
     types=(model.TicketOpened, model.TicketStageChanged, model.TicketClosed),
+    producers=("ticketing",),
     consumers=("kpi",),
     description="A root-cause ticket was opened, moved or closed.",
 )
@@ -77,6 +84,7 @@ RECOVERIES: Final = Topic(
     "recoveries",
     key="customer_id",
     types=(model.RecoveryQueued, model.RecoveryContacted, model.RecoveryClosed),
+    producers=("recovery",),
     consumers=("kpi",),
     description="A dissatisfied customer was queued, contacted or done with.",
 )
@@ -85,6 +93,8 @@ TOPICS: Final = (EVALUATIONS, COMPLAINTS, ORDERS, INDICATORS, TICKETS, RECOVERIE
 INPUT_TOPICS: Final = (EVALUATIONS, COMPLAINTS, ORDERS)
 TOPIC_BY_NAME: Final = {topic.name: topic for topic in TOPICS}
 TOPIC_OF_TYPE: Final = {cls: topic for topic in TOPICS for cls in topic.types}
+SERVICES: Final = tuple(dict.fromkeys(service for topic in TOPICS for service in (*topic.producers, *topic.consumers)))
+"""All that write or read topics."""
 TYPE_BY_NAME: Final[dict[str, type[Event]]] = {str(cls.__struct_config__.tag): cls for cls in TOPIC_OF_TYPE}
 
 
@@ -100,6 +110,7 @@ def dead_letter_topics() -> tuple[Topic, ...]:
             dead_letter_name(topic.name, service),
             key=topic.key,
             types=topic.types,
+            producers=(service,),
             consumers=(),
             description=f"What {service} could not take from {topic.name}, bytes unchanged.",
             retention_ms=FOREVER_MS,
