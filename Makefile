@@ -56,10 +56,11 @@ format: $(READY) ## rewrite the code in the house format
 bench: $(READY) ## every benchmark: each prints a ratio against a peer or a limit in the same run
 	@$(BIN)/python benchmarks
 
-# the JSON Schemas of all events, from the code
+# the JSON Schemas of all events and the AsyncAPI document, from the code
 .PHONY: schemas
 schemas: $(READY)
 	@$(BIN)/python -m closedloop.common.events.contract
+	@$(BIN)/python -m closedloop.common.events.asyncapi > docs/asyncapi.json
 
 .PHONY: lock
 lock: $(READY) ## resolve the dependencies anew into requirements.lock (hashes, no addresses)

@@ -16,6 +16,7 @@ from closedloop.common.service import Every, jobs_running, serve
 from closedloop.common.settings import AuthSettings
 from closedloop.ingest import metrics
 from closedloop.ingest.api import Doors, openapi_routes
+from closedloop.ingest.asyncapi import asyncapi_routes
 from closedloop.ingest.bodies import Bodies
 from closedloop.ingest.domain.rate import Rates
 from closedloop.ingest.express import Express, Front
@@ -57,7 +58,7 @@ def build(settings: IngestSettings, kafka: KafkaSettings, auth: AuthSettings) ->
         "Takes events over REST and answers when Kafka has them.",
         authenticator=authenticator,
         health=health,
-        routers=[openapi_routes()],
+        routers=[openapi_routes(), asyncapi_routes()],
         lifespan=lifespan,
         max_body_bytes=settings.max_body_bytes,
     )
