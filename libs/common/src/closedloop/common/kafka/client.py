@@ -4,12 +4,14 @@ import ssl
 from typing import Any, Final, Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from closedloop.common.settings import Settings
 
 CLUSTER_DEFAULT: Final = -1
 
 
-class KafkaSettings(BaseSettings):
+class KafkaSettings(Settings):
     """Connection to the user's Kafka; the defaults are the local stack's."""
 
     model_config = SettingsConfigDict(env_prefix="KAFKA_", extra="ignore", frozen=True)
