@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from closedloop.common.consumer import inbox
 from closedloop.common.consumer.failures import Rejection
+from closedloop.common.consumer.inbox import Taken
 from closedloop.common.consumer.rows import Received
 from closedloop.common.outbox import store as outbox
 from closedloop.common.postgres.pool import Connection
@@ -12,10 +14,8 @@ from closedloop.recovery import metrics, statements
 from closedloop.recovery.domain.candidates import candidates_of
 from closedloop.recovery.domain.rules import Rules
 from closedloop.recovery.domain.signals import Signal, signal_of
-from closedloop.recovery.store import inbox
 from closedloop.recovery.store import intake as store
 from closedloop.recovery.store.clock import Clock
-from closedloop.recovery.store.inbox import Taken
 
 
 class Intake:

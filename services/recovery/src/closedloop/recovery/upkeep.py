@@ -4,15 +4,15 @@ import time
 from datetime import timedelta
 from typing import Final
 
+from closedloop.common.consumer import inbox
+from closedloop.common.http.preconditions import forget_keys
 from closedloop.common.postgres.pool import Pool
 from closedloop.recovery import metrics
 from closedloop.recovery.domain.rules import Kept
-from closedloop.recovery.store import inbox
 from closedloop.recovery.store import upkeep as store
 from closedloop.recovery.store.clock import Clock
 
 SOON: Final = timedelta(minutes=30)
-REQUESTS_KEPT: Final = timedelta(hours=24)
 OTHER_REGIONS: Final = "other"
 SHARE_OF_TIME: Final = 0.05
 ROWS_AT_ONCE: Final = 10_000
@@ -42,7 +42,7 @@ class Upkeep:
     async def forget(self) -> None:
         """Drop what is past its retention, some rows a transaction."""
         now = await self._clock(self._pool)
-        await store.forget_requests(self._pool, now - REQUESTS_KEPT)
+        await forget_keys(self._pool, now)
         for forget, kept, at_once in (
             (inbox.forget, self._kept.inbox, ROWS_AT_ONCE),
             (store.forget_recoveries, self._kept.closed, RECOVERIES_AT_ONCE),

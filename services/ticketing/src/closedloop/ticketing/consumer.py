@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
+from closedloop.common.consumer import inbox
 from closedloop.common.consumer.failures import Rejection
 from closedloop.common.consumer.rows import Received, RowProcessor, Subscription, rejection_of
 from closedloop.common.events.model import (
@@ -19,7 +20,7 @@ from closedloop.ticketing import filing, metrics
 from closedloop.ticketing.domain import told
 from closedloop.ticketing.domain.firing import TriggerFiring
 from closedloop.ticketing.settings import TicketingSettings
-from closedloop.ticketing.store import complaints, inbox, tickets
+from closedloop.ticketing.store import complaints, tickets
 from closedloop.ticketing.store.complaints import Complaint
 
 SUBSCRIPTION: Final = Subscription(
@@ -38,13 +39,16 @@ class Intake:
         """Each event has its effect once; nothing is too late (see README)."""
         breaches, rejections = _breaches(received)
         refused = {id(rejection.record) for rejection in rejections}
-        new = await inbox.take(connection, [one for one in received if id(one.record) not in refused])
+        wanted = [one for one in received if id(one.record) not in refused]
+        taken = await inbox.take(connection, wanted, await tickets.now(connection))
+        metrics.DUPLICATES.labels("same").inc(taken.same)
+        metrics.DUPLICATES.labels("other").inc(taken.other)
 
         counted: list[Complaint] = []
         escalated: list[Escalated] = []
         firings: list[TriggerFiring] = []
         recovered: list[tuple[IndicatorRecovered, datetime]] = []
-        for one in new:
+        for one in taken.new:
             event = one.event
             if type(event) is ComplaintRegistered or type(event) is EnquiryRegistered:
                 counted.append(_complaint(event, one.at))

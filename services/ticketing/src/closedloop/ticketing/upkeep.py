@@ -4,18 +4,18 @@ from datetime import timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from closedloop.common.consumer import inbox
+from closedloop.common.http.preconditions import forget_keys
 from closedloop.common.postgres.pool import Pool
 from closedloop.ticketing import metrics
 from closedloop.ticketing.domain.bins import bin_of
 from closedloop.ticketing.domain.stages import STAGES
 from closedloop.ticketing.settings import TicketingSettings
-from closedloop.ticketing.store import complaints, inbox, subjects, tickets
+from closedloop.ticketing.store import complaints, subjects, tickets
 
 FIGURES_EVERY_S: Final = 15.0
 FORGET_EVERY_S: Final = 600.0
 ROWS_AT_ONCE: Final = 10_000
-KEYS_KEPT: Final = timedelta(days=1)
-"""A client that repeats a request does so within minutes."""
 
 
 class Upkeep:
@@ -40,7 +40,7 @@ class Upkeep:
         """Drop what was received longer ago than the retention, some rows a transaction."""
         async with self._pool.acquire() as connection:
             clock = await tickets.now(connection)
-            await inbox.forget_keys(connection, clock - KEYS_KEPT)
+            await forget_keys(connection, clock)
             before = clock - self._retention
             for forget in (inbox.forget, complaints.forget):
                 while await forget(connection, before, ROWS_AT_ONCE) == ROWS_AT_ONCE:

@@ -2,13 +2,16 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Response
 
 from closedloop.common.http.problems import BadRequest, InvalidRequest, PreconditionFailed, PreconditionRequired
-from closedloop.common.postgres.pool import Connection
+from closedloop.common.postgres.pool import Connection, Database
 
+KEYS_KEPT: Final = timedelta(days=1)
+"""A client that repeats a request does so within minutes."""
 IDEMPOTENCY_DDL: Final = """
 CREATE TABLE idempotency_key (
     caller      text        NOT NULL,
@@ -87,3 +90,8 @@ async def once(
         "UPDATE idempotency_key SET status = $3, body = $4 WHERE caller = $1 AND key = $2", caller, key, status, body
     )
     return status, body
+
+
+async def forget_keys(database: Database, now: datetime) -> None:
+    """Drop the keys of requests that nobody repeats any more, with their answers. `now`: the database's clock."""
+    await database.execute("DELETE FROM idempotency_key WHERE created_at < $1", now - KEYS_KEPT)

@@ -7,6 +7,7 @@ import msgspec
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Database: TypeAlias = "Connection | Pool"
 COMMAND_TIMEOUT_S = 60.0
 _JSONB_VERSION = b"\x01"
 

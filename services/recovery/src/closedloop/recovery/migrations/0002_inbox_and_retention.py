@@ -5,19 +5,12 @@ Stop the service before this step: the version before it does not know these tab
 
 from alembic import op
 
+from closedloop.common.consumer.inbox import INBOX_DDL
+
 revision = "recovery_0002"
 down_revision = "recovery_0001"
 branch_labels = None
 depends_on = None
-
-INBOX = """
-CREATE TABLE inbox (                       -- every event that was taken, dissatisfied or not
-    source      text        NOT NULL,
-    event_id    text        NOT NULL,
-    fingerprint bigint      NOT NULL,      -- of type, time and data: tells other content under the same id
-    received_at timestamptz NOT NULL,
-    PRIMARY KEY (source, event_id)
-)"""
 
 SIGNALS_OF_THEIR_RECOVERY = (
     "INSERT INTO inbox SELECT source, event_id, fingerprint, received_at FROM signal",
@@ -32,7 +25,6 @@ SIGNALS_OF_THEIR_RECOVERY = (
 )
 
 BY_AGE = (
-    "CREATE INDEX inbox_received ON inbox (received_at)",
     "CREATE INDEX signal_late ON signal (received_at) WHERE recovery_id IS NULL",
     "CREATE INDEX recovery_closed ON recovery (closed_at) WHERE status = 'closed'",
     "CREATE INDEX contact_by_age ON contact (at) WHERE state <> 'reserved'",
@@ -86,5 +78,5 @@ END $$"""
 
 def upgrade() -> None:
     """Forward only."""
-    for statement in (INBOX, *SIGNALS_OF_THEIR_RECOVERY, *BY_AGE, FORGET_RECOVERIES, FORGET_CONTACTS):
+    for statement in (*INBOX_DDL, *SIGNALS_OF_THEIR_RECOVERY, *BY_AGE, FORGET_RECOVERIES, FORGET_CONTACTS):
         op.execute(statement)

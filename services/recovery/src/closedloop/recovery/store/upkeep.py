@@ -97,11 +97,6 @@ async def wake(connection: Connection, customers: list[str], now: datetime) -> N
         )
 
 
-async def forget_requests(pool: Pool, made_before: datetime) -> None:
-    """Answers kept for repeated requests."""
-    await pool.execute("DELETE FROM idempotency_key WHERE created_at < $1", made_before)
-
-
 async def forget_recoveries(pool: Pool, closed_before: datetime, at_most: int) -> int:
     """Drop closed recoveries with their signals, calls and histories, the oldest first; how many.
 

@@ -2,6 +2,7 @@
 
 from alembic import op
 
+from closedloop.common.consumer.inbox import INBOX_DDL
 from closedloop.common.consumer.positions import CONSUMER_OFFSET_DDL
 from closedloop.common.http.preconditions import IDEMPOTENCY_DDL
 from closedloop.common.outbox.store import OUTBOX_DDL
@@ -13,14 +14,7 @@ STATEMENTS = (
     CONSUMER_OFFSET_DDL,
     OUTBOX_DDL,
     IDEMPOTENCY_DDL,
-    """CREATE TABLE inbox (
-        source      text        NOT NULL,
-        event_id    text        NOT NULL,
-        fingerprint bigint      NOT NULL,   -- of type, time and data: the same id may come with other content
-        received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-        PRIMARY KEY (source, event_id)
-    )""",
-    "CREATE INDEX inbox_received ON inbox USING brin (received_at)",
+    *INBOX_DDL,
     """CREATE TABLE subject (
         id             integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         kind           text        NOT NULL CHECK (kind IN ('complaint', 'enquiry')),

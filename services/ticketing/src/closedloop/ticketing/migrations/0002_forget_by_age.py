@@ -11,10 +11,9 @@ down_revision = "ticketing_0001"
 
 
 def upgrade() -> None:
-    for table in ("inbox", "complaint"):
-        op.execute(f"ALTER TABLE {table} ALTER COLUMN received_at SET DEFAULT statement_timestamp()")
-        op.execute(f"DROP INDEX {table}_received")
-        op.execute(f"CREATE INDEX {table}_received ON {table} (received_at)")
+    op.execute("ALTER TABLE complaint ALTER COLUMN received_at SET DEFAULT statement_timestamp()")
+    op.execute("DROP INDEX complaint_received")
+    op.execute("CREATE INDEX complaint_received ON complaint (received_at)")
 
 
 def downgrade() -> None:

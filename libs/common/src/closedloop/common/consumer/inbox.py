@@ -1,14 +1,29 @@
-"""Which events were taken already: (source, id), whatever Kafka or a producer repeats. The first content wins."""
+"""Which events were taken already: (source, id), whatever Kafka or a producer repeats. The first content wins.
+
+For services whose rates are low: a row an event, with a unique key.
+"""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
 from closedloop.common.consumer.rows import Received
-from closedloop.common.postgres.pool import Connection, Pool
+from closedloop.common.postgres.pool import Connection, Database
+
+INBOX_DDL: Final = (
+    """CREATE TABLE inbox (                -- every event that was taken
+        source      text        NOT NULL,
+        event_id    text        NOT NULL,
+        fingerprint bigint      NOT NULL,  -- of type, time and data: tells other content under the same id
+        received_at timestamptz NOT NULL,
+        PRIMARY KEY (source, event_id)
+    )""",
+    "CREATE INDEX inbox_received ON inbox (received_at)",
+)
 
 Key = tuple[str, str]
 
@@ -23,7 +38,7 @@ class Taken:
 
 
 async def take(connection: Connection, received: Sequence[Received], now: datetime) -> Taken:
-    """Note the events in the open transaction."""
+    """Note the events in the open transaction. `now`: the database's clock."""
     marks = [_fingerprint(one) for one in received]
     first: dict[Key, int] = {}
     for place, one in enumerate(received):
@@ -57,9 +72,9 @@ async def _fingerprints(connection: Connection, keys: Sequence[Key]) -> dict[Key
     return {(row["source"], row["event_id"]): row["fingerprint"] for row in rows}
 
 
-async def forget(pool: Pool, received_before: datetime, at_most: int) -> int:
+async def forget(database: Database, received_before: datetime, at_most: int) -> int:
     """Drop the oldest of what was received before, at most so many; how many."""
-    status = await pool.execute(
+    status = await database.execute(
         """DELETE FROM inbox WHERE ctid = ANY (ARRAY(
                SELECT ctid FROM inbox WHERE received_at < $1 ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED))""",
         received_before,
