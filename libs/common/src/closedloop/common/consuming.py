@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
@@ -12,6 +12,7 @@ from closedloop.common.auth.access import Requires, Router
 from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import OPERATIONS
 from closedloop.common.consumer.dead_letters import DeadLetters
+from closedloop.common.consumer.failures import Stage
 from closedloop.common.consumer.frontier import Frontier
 from closedloop.common.consumer.loop import ConsumerLoop
 from closedloop.common.consumer.processor import Processor
@@ -21,8 +22,10 @@ from closedloop.common.kafka.end_offsets import EndOffsets
 from closedloop.common.kafka.sink import KafkaSink
 from closedloop.common.kafka.source import KafkaSource
 from closedloop.common.outbox.relay import Relay
+from closedloop.common.postgres.figures import EVERY_S as FIGURES_S
+from closedloop.common.postgres.figures import Figures
 from closedloop.common.postgres.pool import Pool, create_pool
-from closedloop.common.service import Job, jobs_running
+from closedloop.common.service import Every, Job, jobs_running
 from closedloop.common.settings import ServerSettings
 from closedloop.common.telemetry import metrics
 
@@ -83,10 +86,15 @@ async def consuming(
     health.alive.append(lambda: loop.watchdog.alive)
     health.ready |= {"consumer": consumer_ready, "postgres": postgres_ready}
     health.notes["consumer"] = loop.idle_because
+    for topic in processor.topics:
+        # an increase from nothing is no increase to Prometheus
+        metrics.MISPLACED.labels(topic)
+        for stage in get_args(Stage):
+            metrics.DEAD_LETTERS.labels(topic, stage)
     metrics.WAITING.set_function(lambda: loop.idle_because() is not None)
     app.state.consumer = loop
     try:
-        async with jobs_running(consumer=loop, **jobs, relay=relay):
+        async with jobs_running(consumer=loop, **jobs, database=Every(FIGURES_S, Figures(pool).measure), relay=relay):
             yield parts
             health.stopping = True
     finally:

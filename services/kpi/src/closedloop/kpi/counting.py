@@ -52,6 +52,9 @@ class Counting:
     def __init__(self, catalogue: Catalogue, max_seen_bytes: int, dissatisfied_below: float) -> None:
         self._bucketing = {topic: Bucketing.of(catalogue, topic, dissatisfied_below) for topic in catalogue.topics}
         self._seen = SeenCache(max_seen_bytes)
+        for topic in catalogue.topics:
+            for content in ("same", "other"):  # at 0 from the start: an increase from nothing is no increase to Prometheus
+                DUPLICATES.labels(topic, content)
 
     async def count(self, connection: Connection, batch: Sequence[TopicColumns]) -> Counted:
         """Write the batch's segments in the open transaction."""

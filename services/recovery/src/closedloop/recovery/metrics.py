@@ -10,6 +10,8 @@ CLAIMED = Gauge("recovery_claimed", "Recoveries that agents hold")
 DEFERRED = Gauge("recovery_deferred", "Recoveries that wait for their next attempt or a contact limit")
 SIGNALS = Counter("recovery_signals", "Dissatisfied signals by what became of them", ["outcome"])
 DUPLICATES = Counter("recovery_duplicates", "Events that had been taken before", ["content"])
+for content in ("same", "other"):  # at 0 from the start: an increase from nothing is no increase to Prometheus
+    DUPLICATES.labels(content)
 CLAIMS = Counter("recovery_claims", "Answers to a claim", ["answer"])
 EXPIRIES = Counter("recovery_lease_expiries", "Claims that agents let run out")
 CONTACTS = Counter("recovery_contacts", "Recorded calls by result", ["result"])

@@ -8,7 +8,9 @@ OVERDUE_MEASURES = Gauge(
 )
 FIRINGS = Counter("ticketing_firings", "Firings of triggers", ["trigger"])
 TICKETS_OPENED = Counter("ticketing_tickets_opened", "Tickets opened", ["trigger"])
-STATEMENT_LAG = Gauge("ticketing_statement_lag_seconds", "Clock less the event time up to which statements are made")
+STATED_UNTIL = Gauge("ticketing_stated_until_seconds", "Event time up to which statements were made")
 SUBJECTS = Gauge("ticketing_subjects", "Subjects whose complaints are counted")
 UNTRACKED = Counter("ticketing_untracked_complaints", "Complaints on subjects beyond the greatest number of subjects; not counted")
 DUPLICATES = Counter("ticketing_duplicates", "Events that had been taken before", ["content"])
+for content in ("same", "other"):  # at 0 from the start: an increase from nothing is no increase to Prometheus
+    DUPLICATES.labels(content)

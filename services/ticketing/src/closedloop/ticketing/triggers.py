@@ -11,7 +11,7 @@ from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.ticketing import batches, filing, hot_subjects, metrics
 from closedloop.ticketing.domain.bins import bin_of, bin_start
 from closedloop.ticketing.settings import TicketingSettings
-from closedloop.ticketing.store import subjects, tickets
+from closedloop.ticketing.store import subjects
 
 EVERY_S: Final = 2.0
 SUBJECTS_AT_ONCE: Final = 50
@@ -35,10 +35,8 @@ class Statements:
     async def run_once(self) -> None:
         """State everything up to where event time has come."""
         frontier = await self._frontier(COMPLAINTS_TOPIC)
-        async with self._pool.acquire() as connection:
-            clock = await tickets.now(connection)
         if frontier is not None and await self.state_until(frontier):
-            metrics.STATEMENT_LAG.set((clock - frontier).total_seconds())
+            metrics.STATED_UNTIL.set(frontier.timestamp())
 
     async def state_until(self, frontier: datetime) -> bool:
         """Make all statements about event time up to `frontier`. False where another process is making them."""

@@ -193,6 +193,7 @@ class ConsumerLoop(Generic[T]):
             self._failed_polls = 0
             if self._restored_generation != self._source.generation:
                 return None
+            self._lag.polled(polled)
             for tp, records in polled.items():
                 gathered.setdefault(tp, []).extend(records)
                 room -= len(records)
@@ -257,6 +258,7 @@ class ConsumerLoop(Generic[T]):
                 for tp, position, seen in gaps:
                     await positions.skip(connection, tp, position, seen)
                     self._positions[tp] = seen
+                    self._lag.skipped(tp, seen)
         except Exception as error:
             if classify(error) is not Kind.WAIT:
                 raise

@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.http.middleware import MAX_BODY_BYTES, Surroundings
 from closedloop.common.http.problems import install_problems
+from closedloop.common.telemetry import metrics
 
 READY_TIMEOUT_S: Final = 3.0
 
@@ -81,7 +82,10 @@ def _health_routes(health: Health) -> APIRouter:
         return JSONResponse({"ready": not problems, "problems": problems, "notes": notes}, 503 if problems else 200)
 
     @router.get("/metrics", summary="For Prometheus", response_class=Response)
-    async def metrics() -> Response:
+    async def scrape() -> Response:
+        problems = await health.problems()
+        for part in health.ready:
+            metrics.READY.labels(part).set(not health.stopping and part not in problems)
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router
