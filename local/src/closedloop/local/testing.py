@@ -13,7 +13,8 @@ postgres_server     PostgresServer, likewise
 Roles belong to the server, not to a database: a migration must accept that its role is there already.
 The servers start when a test first asks for them (about 4 s and 1 s), on free ports below the ephemeral range, in a
 temporary folder, so they run beside `make run`; they end with the test run, even where that is killed.
-TEST_KAFKA_BOOTSTRAP and TEST_DATABASE_URL point the tests at your own servers instead.
+TEST_KAFKA_BOOTSTRAP and TEST_DATABASE_URL point the tests at your own servers instead; CLOSEDLOOP_TEST_CONTAINERS=1 starts the
+shared servers as Docker containers, see `testing_containers`.
 Tests that kill servers take their own: `KafkaServer(tmp_folder, free_port())`, `PostgresServer(…)` or `stack.Stack(…)`
 with the fixture `server_folder` (a temporary folder that PostgreSQL's unprivileged user can reach, too).
 """
@@ -32,7 +33,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from closedloop.local import processes
+from closedloop.local import processes, testing_containers
 from closedloop.local.kafka import KafkaServer
 from closedloop.local.ports import free_port
 from closedloop.local.postgres import PostgresServer
@@ -66,13 +67,17 @@ def kafka_server(_session_folder: Path) -> Iterator[KafkaServer]:
 
 
 @pytest.fixture(scope="session")
-def kafka_bootstrap(request: pytest.FixtureRequest) -> str:
+def kafka_bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
     """Bootstrap servers of the shared broker."""
     given = os.environ.get("TEST_KAFKA_BOOTSTRAP")
     if given:
-        return given
-    server: KafkaServer = request.getfixturevalue("kafka_server")
-    return server.bootstrap
+        yield given
+    elif testing_containers.wanted():
+        with testing_containers.kafka() as bootstrap:
+            yield bootstrap
+    else:
+        server: KafkaServer = request.getfixturevalue("kafka_server")
+        yield server.bootstrap
 
 
 @pytest.fixture(scope="session")
@@ -85,13 +90,17 @@ def postgres_server(_session_folder: Path) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_admin_url(request: pytest.FixtureRequest) -> str:
+def postgres_admin_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The administrator's URL of the shared PostgreSQL server."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
-        return given
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    return server.admin_url
+        yield given
+    elif testing_containers.wanted():
+        with testing_containers.postgres(uuid.uuid4().hex) as url:
+            yield url
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        yield server.admin_url
 
 
 @pytest.fixture
