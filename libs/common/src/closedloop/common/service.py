@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from closedloop.common.consumer.failures import Kind, PositionRefused, classify
+from closedloop.common.http.protocol import HttpProtocol
 from closedloop.common.settings import ServerSettings
 from closedloop.common.telemetry import metrics
 from closedloop.common.telemetry.logging import configure_logging
@@ -124,7 +125,8 @@ def serve(service: str, app: ASGIApp, settings: ServerSettings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
+        ws="none",
         access_log=False,
         log_config=None,
         server_header=False,
