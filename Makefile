@@ -56,6 +56,15 @@ format: $(READY) ## rewrite the code in the house format
 bench: $(READY) ## every benchmark: each prints a ratio against a peer or a limit in the same run
 	@$(BIN)/python benchmarks
 
+.PHONY: deploy-tools
+deploy-tools: $(READY) ## what the tests of deploy/ need beside Python, into ~/.cache: kustomize, promtool, schemas
+	@deploy/tools/install.sh
+
+# Kafka's topics and users for Strimzi, from the code
+.PHONY: manifests
+manifests: $(READY)
+	@$(BIN)/python deploy/tools/strimzi_resources.py
+
 # the JSON Schemas of all events and the AsyncAPI document, from the code
 .PHONY: schemas
 schemas: $(READY)
