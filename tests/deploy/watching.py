@@ -1,0 +1,125 @@
+"""A running stack as its operator sees it: what was sent, what was read, what is shown and what was published."""
+
+import asyncio
+import http.client
+import json
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import asyncpg
+
+from closedloop.local.stack import Stack
+from faults import checker
+from faults.traffic import REST_BATCH, Event, Sent, events, incident
+
+CONSUMING = ("kpi", "ticketing", "recovery")
+OWN_TOPICS = ("indicators", "tickets", "recoveries")
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Asks until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.2)
+
+
+def calm_events(seed: int, count: int) -> list[Event]:
+    """Traffic with too few dissatisfied customers for any indicator to be breached."""
+    made = []
+    for number, event in enumerate(islice(events(seed), count)):
+        data = event["data"]
+        if event["type"] == "evaluation.submitted.v1":
+            data.pop("satisfied", None)
+            data["score"] = 2 if number % 6 == 0 else 9
+        made.append(event)
+    return made
+
+
+def failing_orders(number: int) -> list[Event]:
+    """A region of its own where every order fails; and, in every partition, orders of now: so kpi knows that it has heard all."""
+    data = {"region": "NJ", "order_type": "new_install", "status": "submitted"}
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    later = [
+        {
+            "specversion": "1.0",
+            "id": f"later-{number}-{n}",
+            "source": "/systems/a",
+            "time": at,
+            "type": "order.status_changed.v1",
+            "data": {**data, "customer_id": f"L{n}", "order_id": f"l-{number}-{n}"},
+        }
+        for n in range(60)
+    ]
+    return [*incident(number), *later]
+
+
+def send(stack: Stack, batch: Sequence[Event], sent: Sent) -> None:
+    """Over REST, and into the list of what was sent."""
+    token = stack.token("admin")
+    connection = http.client.HTTPConnection("127.0.0.1", stack.ports.of("ingest"), timeout=30)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/cloudevents-batch+json"}
+    for start in range(0, len(batch), REST_BATCH):
+        connection.request("POST", "/v1/events", json.dumps(batch[start : start + REST_BATCH]), headers)
+        response = connection.getresponse()
+        answer = response.read()
+        assert response.status == 202, (response.status, answer)
+    connection.close()
+    for event in batch:
+        sent.good[event["source"], event["id"]] = event
+
+
+def query(url: str, statement: str) -> list[asyncpg.Record]:
+    """One statement as this role."""
+
+    async def fetch() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(url)
+        try:
+            return list(await connection.fetch(statement))
+        finally:
+            await connection.close()
+
+    return asyncio.run(fetch())
+
+
+def positions(stack: Stack, service: str) -> dict[tuple[str, int], int]:
+    """Where it goes on reading."""
+    rows = query(stack.database_url(service), "SELECT topic, partition, next_offset FROM consumer_offset")
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+
+def caught_up(stack: Stack) -> bool:
+    """All was read and all was said."""
+    silent = all(not query(stack.database_url(name), "SELECT FROM outbox LIMIT 1") for name in CONSUMING)
+    return silent and all((at := positions(stack, name)) and checker.lag(stack.bootstrap, at) == 0 for name in CONSUMING)
+
+
+def services_of(stack: Stack, **ports: int) -> checker.Services:
+    """Where the checker asks."""
+    return checker.Services(**{name: stack.ports.of(name) for name in CONSUMING} | ports, token=stack.token("admin"))
+
+
+def published(stack: Stack) -> dict[str, list[str]]:
+    """The ids that stand on each topic of our own, as often as they stand there."""
+    return {
+        topic: sorted(json.loads(value or b"{}")["id"] for _, value, _ in checker.read_topic(stack.bootstrap, topic))
+        for topic in OWN_TOPICS
+    }
+
+
+def shown(services: checker.Services, at: str) -> dict[str, Any]:
+    """What the services' users see: each indicator's sums, the queue, the tickets."""
+    indicators = {
+        item["id"]: services.get(services.kpi, f"/v1/indicators/{item['id']}/value?window=7d&at={at}")
+        for item in services.all_of(services.kpi, "/v1/indicators?")
+    }
+    recoveries = services.all_of(services.recovery, "/v1/recoveries")
+    tickets = services.all_of(services.ticketing, "/v1/tickets")
+    return {
+        "indicators": {name: (round(found["numerator"], 6), found.get("denominator")) for name, found in indicators.items()},
+        "recoveries": {r["recovery_id"]: (r["customer_id"], r["status"], r["deadline"]) for r in recoveries},
+        "tickets": {t["id"]: (t["cause"], t["trigger"], t["stage"]) for t in tickets},
+    }
