@@ -19,6 +19,7 @@ from closedloop.common.http.protocol import HttpProtocol
 from closedloop.common.settings import ServerSettings
 from closedloop.common.telemetry import metrics
 from closedloop.common.telemetry.logging import configure_logging
+from closedloop.common.telemetry.tracing import configure_tracing
 
 log = structlog.get_logger()
 STOP_JOBS_S: Final = 12.0
@@ -118,6 +119,7 @@ async def _probe_loop_lag() -> None:
 def serve(service: str, app: ASGIApp, settings: ServerSettings) -> None:
     """Run the app until SIGTERM or SIGINT; exits with a code that says whether it failed."""
     configure_logging(service, settings.log_level)
+    configure_tracing(service)
     # after its clean stop uvicorn raises the signal again; by default that would hide the exit code
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_exit_code))
     uvicorn.run(

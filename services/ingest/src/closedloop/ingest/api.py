@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from closedloop.common.auth.roles import EVENTS_WRITE
 from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.events.rules import Refused
 from closedloop.common.http.problems import BadRequest, TooManyRequests
+from closedloop.common.telemetry.tracing import Spanning
 from closedloop.ingest.answers import answer
 from closedloop.ingest.bodies import Bodies
 from closedloop.ingest.domain import wrapping
@@ -61,7 +63,9 @@ class Doors:
                 read = reads_binary(attributes)
             body = await held.read(receive, headers.get(b"content-encoding"))
             items = _split(split_array, body) if media is Media.BATCH else [body]
-            return await self._take(items, media is not Media.BATCH, body, read, str, principal, traceparent)
+            with _sending(traceparent) as onward:
+                carried = None if onward is None else onward.encode()
+                return await self._take(items, media is not Media.BATCH, body, read, str, principal, carried)
 
     def _objects(self, kind: Kind) -> Handler:
         async def objects(headers: Headers, receive: Receive, traceparent: bytes | None) -> Answer:
@@ -74,8 +78,9 @@ class Doors:
                 body = await held.read(receive, headers.get(b"content-encoding"))
                 items, many = (split_lines(body), True) if media is Media.NDJSON else _split(split_one_or_many, body)
                 now = datetime.now(UTC)
-                read = reads_objects(kind, principal.client, now, None if traceparent is None else traceparent.decode())
-                return await self._take(items, not many, body, read, own_name, principal, None)
+                with _sending(traceparent) as onward:
+                    read = reads_objects(kind, principal.client, now, onward)
+                    return await self._take(items, not many, body, read, own_name, principal, None)
 
         return objects
 
@@ -106,6 +111,11 @@ class Doors:
             raise BadRequest("The body is empty.")
         self._rates.charge(principal.client, len(items), time.monotonic())
         return answer(await self._intake.take(items, read, principal, traceparent), named, alone)
+
+
+def _sending(traceparent: bytes | None) -> AbstractContextManager[str | None]:
+    """From the check of a request's events to Kafka's acknowledgement. What enters the block is what their records carry."""
+    return nullcontext() if traceparent is None else Spanning("send", "PRODUCER", traceparent.decode())
 
 
 def _attributes(headers: Headers, media: Media | None) -> dict[str, str]:

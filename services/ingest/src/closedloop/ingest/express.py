@@ -16,7 +16,7 @@ from rfc9457 import StatusProblem
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from closedloop.common.http.problems import PROBLEM_JSON, Internal, problem_body
-from closedloop.common.telemetry import metrics
+from closedloop.common.telemetry import metrics, tracing
 from closedloop.common.telemetry.trace import TRACEPARENT
 from closedloop.ingest.problems import Disconnected
 
@@ -59,7 +59,13 @@ class Express:
         span = b"%016x" % _ids.getrandbits(64)
         incoming = headers.get(b"traceparent")
         handed_on: bytes | None = None
-        if incoming is not None and TRACEPARENT.match(incoming.decode("latin-1")):
+        traced: tracing.Span | None = None
+        if tracing.is_on():
+            traced = tracing.serving("POST", None if incoming is None else incoming.decode("latin-1"))
+        if traced is not None:
+            traceparent = traced.traceparent.encode()
+            handed_on = traceparent if traced.is_sampled or incoming is not None else None
+        elif incoming is not None and TRACEPARENT.match(incoming.decode("latin-1")):
             traceparent = handed_on = b"%b%b%b" % (incoming[:36], span, incoming[52:])
         else:
             traceparent = b"00-%032x-%b-00" % (_ids.getrandbits(128), span)
@@ -74,7 +80,7 @@ class Express:
             status, body, content_type = problem.status, problem_body(problem), _PROBLEM
             more = [(name.lower().encode(), value.encode()) for name, value in (problem.headers or {}).items()]
         except Disconnected:
-            self._count(path, 499, started)
+            self._count(path, 499, started, traced)
             return
         except Exception:
             log.exception("a request failed", route=path, request_id=request_id.decode("latin-1"))
@@ -95,14 +101,16 @@ class Express:
             }
         )
         await send({"type": "http.response.body", "body": body})
-        self._count(path, status, started)
+        self._count(path, status, started, traced)
 
-    def _count(self, path: str, status: int, started: float) -> None:
+    def _count(self, path: str, status: int, started: float, traced: tracing.Span | None) -> None:
         requests = self._requests.get((path, status))
         if requests is None:
             requests = self._requests[path, status] = metrics.HTTP_REQUESTS.labels("POST", path, str(status))
         requests.inc()
         self._seconds[path].observe(time.perf_counter() - started)
+        if traced is not None:
+            traced.answered("POST", path, status)
 
 
 class Front:

@@ -16,7 +16,7 @@ from closedloop.common.consumer.failures import FenceLost, Kind, Rejection, clas
 from closedloop.common.consumer.outages import Outages
 from closedloop.common.consumer.processor import Decoded, Processor
 from closedloop.common.postgres.pool import Pool
-from closedloop.common.telemetry import metrics
+from closedloop.common.telemetry import metrics, tracing
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -63,7 +63,8 @@ class Committer(Generic[T]):
             try:
                 if decoded is None:
                     decoded = await asyncio.to_thread(self._processor.decode, batch)
-                await self._transaction(batch, decoded)
+                with tracing.processing(self._processor.topics, ((r.value, r.headers) for r in batch.records()), len(batch)):
+                    await self._transaction(batch, decoded)
                 return
             except FenceLost:
                 raise

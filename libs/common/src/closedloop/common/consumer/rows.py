@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from aiokafka import TopicPartition
+from msgspec import structs
 
 from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.failures import Rejection
@@ -16,6 +17,7 @@ from closedloop.common.events.rules import Refused
 from closedloop.common.events.topics import TOPIC_OF_TYPE
 from closedloop.common.kafka.source import Record
 from closedloop.common.postgres.pool import Connection
+from closedloop.common.telemetry import tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class RowProcessor:
 def receive(record: Record) -> Received:
     """Decode and check one record. Raises Refused."""
     event = decode_record(record.value, record.headers)
+    if event.traceparent is None and record.headers and (carried := tracing.of_record(None, record.headers)):
+        event = structs.replace(event, traceparent=carried)
     check_topic(event, record.topic)
     at = check(event, datetime.fromtimestamp(record.timestamp / 1000, UTC))
     return Received(event, at, record)

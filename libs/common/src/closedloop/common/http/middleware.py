@@ -10,12 +10,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from closedloop.common.http.problems import PROBLEM_JSON, TooLarge, problem_body, unexpected
-from closedloop.common.telemetry import metrics, trace
+from closedloop.common.telemetry import metrics, trace, tracing
 
 log = structlog.get_logger()
 MAX_BODY_BYTES: Final = 1_048_576
 _UNROUTED: Final = "(none)"
 _OUTAGE: Final = 503
+_UNTRACED: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class Surroundings:
@@ -33,7 +34,9 @@ class Surroundings:
         headers = Headers(scope=scope)
         started = time.perf_counter()
         request_id = headers.get("x-request-id", "")[:64] or secrets.token_hex(8)
-        traceparent = trace.continue_or_start(headers.get("traceparent"))
+        incoming = headers.get("traceparent")
+        span = None if scope["path"] in _UNTRACED else tracing.serving(scope["method"], incoming)
+        traceparent = trace.continue_or_start(incoming) if span is None else span.traceparent
         trace.current.set(traceparent)
         structlog.contextvars.bind_contextvars(request_id=request_id, traceparent=traceparent)
         answer = _Answer(send, {"X-Request-ID": request_id, "traceparent": traceparent, "X-Content-Type-Options": "nosniff"})
@@ -55,6 +58,8 @@ class Surroundings:
             route = getattr(scope.get("route"), "path", _UNROUTED)
             metrics.HTTP_REQUESTS.labels(scope["method"], route, str(answer.status or 500)).inc()
             metrics.HTTP_SECONDS.labels(route).observe(time.perf_counter() - started)
+            if span is not None:
+                span.answered(scope["method"], route, answer.status or 500)
             structlog.contextvars.unbind_contextvars("request_id", "traceparent")
 
     async def _answered(self, scope: Scope, body: "_Body", answer: "_Answer", send: Send) -> None:

@@ -13,6 +13,7 @@ from closedloop.common.events.decoder import STRUCTURED_CONTENT_TYPE
 from closedloop.common.kafka.sink import KafkaSink, Message
 from closedloop.common.postgres.pool import Pool
 from closedloop.common.telemetry import metrics
+from closedloop.common.telemetry.tracing import Sending
 
 log = structlog.get_logger()
 ROUND: Final = 500
@@ -89,7 +90,8 @@ class Relay:
             age = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp() - $1::timestamptz)", rows[0]["created_at"])
             metrics.OUTBOX_AGE.set(float(age))
             crashpoint("relay.before_publish")
-            await self._sink.publish([Message(row["topic"], row["key"].encode(), row["payload"], _HEADERS) for row in rows])
+            with Sending((row["topic"], row["payload"]) for row in rows):
+                await self._sink.publish([Message(row["topic"], row["key"].encode(), row["payload"], _HEADERS) for row in rows])
             crashpoint("relay.after_publish")
             await connection.execute("DELETE FROM outbox WHERE seq = ANY ($1::bigint[])", [row["seq"] for row in rows])
             crashpoint("relay.after_delete")

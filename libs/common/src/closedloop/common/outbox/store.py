@@ -11,7 +11,7 @@ from closedloop.common.events.model import AnyEvent, OwnEvent
 from closedloop.common.events.rules import MAX_EVENT_BYTES
 from closedloop.common.events.topics import TOPIC_OF_TYPE
 from closedloop.common.postgres.pool import Connection
-from closedloop.common.telemetry import trace
+from closedloop.common.telemetry import trace, tracing
 
 OUTBOX_DDL: Final = """
 CREATE TABLE outbox (
@@ -50,7 +50,7 @@ def own_event(
         subject=subject,
         datacontenttype="application/json",
         sequence=str(sequence),
-        traceparent=trace.continue_or_start(incoming) if incoming else None,
+        traceparent=tracing.created(TOPIC_OF_TYPE[cls].name, incoming) if incoming else None,
         data=data,
     )
 

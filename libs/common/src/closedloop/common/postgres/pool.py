@@ -5,6 +5,8 @@ from typing import Any, TypeAlias
 import asyncpg
 import msgspec
 
+from closedloop.common.telemetry import tracing
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Database: TypeAlias = "Connection | Pool"
@@ -35,6 +37,8 @@ async def create_pool(url: str, service: str, *, max_size: int = 10) -> Pool:
 
 
 async def _prepare(connection: Connection) -> None:
+    if tracing.is_on():
+        connection.add_query_logger(tracing.query)
     await connection.set_type_codec("jsonb", encoder=_encode_jsonb, decoder=_decode_jsonb, schema="pg_catalog", format="binary")
 
 
