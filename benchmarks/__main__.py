@@ -11,6 +11,7 @@ from pathlib import Path
 BENCHMARKS = (
     "kpi_throughput",
     "ingest_throughput",
+    "ingest_request_sizes",
     "recovery_claims",
     "recovery_latency",
     "burst_false_alarms",
