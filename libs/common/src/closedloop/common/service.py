@@ -12,11 +12,12 @@ from typing import Final, Protocol
 
 import structlog
 import uvicorn
+from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from closedloop.common.consumer.failures import Kind, PositionRefused, classify
 from closedloop.common.http.protocol import HttpProtocol
-from closedloop.common.settings import ServerSettings
+from closedloop.common.settings import ServerSettings, wrong_settings
 from closedloop.common.telemetry import metrics
 from closedloop.common.telemetry.logging import configure_logging
 from closedloop.common.telemetry.tracing import configure_tracing
@@ -144,7 +145,9 @@ def command_line(service: str, serve: Callable[[], None], migrate: Callable[[], 
     commands.add_parser("serve", help="run the service until SIGTERM")
     if migrate is not None:
         commands.add_parser("migrate", help="create or upgrade its schema and role (DATABASE_URL is the administrator's)")
-    if parser.parse_args().command == "migrate" and migrate is not None:
-        migrate()
-    else:
-        serve()
+    chosen = migrate if parser.parse_args().command == "migrate" and migrate is not None else serve
+    try:
+        chosen()
+    except ValidationError as error:
+        print(f"{service} cannot start: {wrong_settings(error)}.", file=sys.stderr)  # noqa: T201 (for whoever started it)
+        sys.exit(EXIT_REFUSED)

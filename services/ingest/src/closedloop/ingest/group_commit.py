@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerClosed, UnknownTopicOrPartitionError
 
 from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.refusals import refusal
 from closedloop.ingest import metrics
 from closedloop.ingest.domain.acceptance import Records
 from closedloop.ingest.gathering import Round
@@ -219,7 +220,7 @@ class GroupCommit:
                     for asked_for in self._topics:
                         self._partitions[asked_for] = len(await producer.partitions_for(asked_for))
             except (KafkaError, TimeoutError, OSError) as error:
-                self._why_not = _why_not(error, asked_for)
+                self._why_not = await self._explained(error, asked_for)
                 log.warning("waiting for Kafka", reason=self._why_not, topics=self._topics)
                 self._discard(producer, failed=True)
             else:
@@ -230,18 +231,17 @@ class GroupCommit:
             attempt += 1
         return None
 
+    async def _explained(self, error: Exception, topic: str | None) -> str:
+        # aiokafka asks for a missing topic again and again, until the time is up
+        if topic is not None and isinstance(error, UnknownTopicOrPartitionError | TimeoutError):
+            return f"the topic {topic} is missing, it seems; `closedloop topics --create` creates it"
+        return f"Kafka cannot be used ({await refusal(error, self._kafka) or type(error).__name__})"
+
     def _discard(self, producer: AIOKafkaProducer, *, failed: bool) -> None:
         # beside the next attempt: a producer whose broker is away takes its time to stop
         disposal = asyncio.create_task(_dispose(producer, failed))
         self._disposals.add(disposal)
         disposal.add_done_callback(self._disposals.discard)
-
-
-def _why_not(error: Exception, topic: str | None) -> str:
-    # aiokafka asks for a missing topic again and again, until the time is up
-    if topic is not None and isinstance(error, UnknownTopicOrPartitionError | TimeoutError):
-        return f"the topic {topic} is missing, it seems; `closedloop topics --create` creates it"
-    return f"Kafka cannot be used ({type(error).__name__})"
 
 
 async def _dispose(producer: AIOKafkaProducer, failed: bool) -> None:

@@ -10,8 +10,9 @@ from aiokafka.errors import KafkaError
 
 from closedloop.common.kafka.source import Record
 
-# 08 connection, 40 rollback (serialization, deadlock), 53 resources, 57 operator intervention; 55P03 lock not available
-WAIT_CLASSES: Final = ("08", "40", "53", "57", "55P03", "25P03")
+# 08 connection, 28 not let in (a password was changed), 40 rollback (serialization, deadlock), 53 resources, 57 operator
+# intervention; 55P03 lock not available
+WAIT_CLASSES: Final = ("08", "28", "40", "53", "57", "55P03", "25P03")
 REJECT_CLASSES: Final = ("22", "23")
 MESSAGE_MAX_CHARS: Final = 300
 Stage = Literal["decode", "rules", "data", "late", "bug"]

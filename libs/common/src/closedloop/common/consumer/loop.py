@@ -82,13 +82,14 @@ class ConsumerLoop(Generic[T]):
         if self.braked:
             return f"paused: {self.braked}; look at the dead letters, then resume"
         if not self._joined:
-            return "has not joined its consumer group since its start; is KAFKA_BOOTSTRAP right, and PostgreSQL there?"
+            because = self._outages.because or "is KAFKA_BOOTSTRAP right, and PostgreSQL there?"
+            return f"has not joined its consumer group since its start; {because}"
         return None
 
     def idle_because(self) -> str | None:
         """Why nothing is read at present although it should be, or None. It goes on by itself."""
         if self._outages.is_waiting:
-            return "waits for Kafka or PostgreSQL"
+            return f"waits for Kafka or PostgreSQL{f': {because}' if (because := self._outages.because) else ''}"
         if not self._source.connected:
             return "waits for Kafka: no broker is connected"
         if self._restored_generation != self._source.generation:

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from closedloop.common.consumer.failures import Kind, PositionRefused, classify
 from closedloop.common.consumer.watchdog import Watchdog
+from closedloop.common.postgres.refusals import refusal
 
 log = structlog.get_logger()
 BACKOFF_MAX_S: Final = 10.0
@@ -27,12 +28,14 @@ class Action(Protocol):
 
 
 class Outages:
-    """`stop` ends every wait. The watchdog hears of waits, which explain why nothing is applied, and of their end."""
+    """`stop` ends every wait; `because` says what is waited for, as far as that can be told. The watchdog hears of waits, which
+    explain why nothing is applied, and of their end."""
 
     def __init__(self, watchdog: Watchdog) -> None:
         self._watchdog = watchdog
         self._stopping = asyncio.Event()
         self.is_waiting = False
+        self.because: str | None = None
 
     @property
     def is_stopping(self) -> bool:
@@ -45,7 +48,7 @@ class Outages:
 
     def over(self) -> None:
         """Something worked."""
-        self.is_waiting = False
+        self.is_waiting, self.because = False, None
         self._watchdog.progress()
 
     async def wait(self, what: str, error: Exception, attempt: int) -> bool:
@@ -53,8 +56,8 @@ class Outages:
         self.is_waiting = True
         delay = min(BACKOFF_MAX_S, 0.1 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1)  # noqa: S311 (jitter)
         # what Kafka's client says names servers and topics, never data; PostgreSQL's may quote a row
-        said = str(error) if isinstance(error, KafkaError) else None
-        log.warning("waiting", during=what, error=type(error).__name__, said=said, attempt=attempt, seconds=round(delay, 1))
+        self.because = str(error.args[0]) if isinstance(error, KafkaError) and error.args else refusal(error)
+        log.warning("waiting", during=what, error=type(error).__name__, said=self.because, attempt=attempt, seconds=round(delay, 1))
         self._watchdog.progress()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay)

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, UnknownTopicOrPartitionError
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaConnectionError, KafkaError, NoOffsetForPartitionError, UnknownTopicOrPartitionError
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 
 from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.refusals import refusal
 from closedloop.common.kafka.topic_identity import read_identity
 
 Record: TypeAlias = ConsumerRecord
@@ -49,6 +50,7 @@ class KafkaSource:
         session_timeout_ms: int = SESSION_TIMEOUT_MS,
         max_partition_fetch_bytes: int = 4 * 1024 * 1024,
     ) -> None:
+        self._kafka = kafka
         self.generation = 0
         self.topics = list(topics)
         self._options: dict[str, Any] = dict(
@@ -64,7 +66,8 @@ class KafkaSource:
             heartbeat_interval_ms=min(3000, session_timeout_ms // 3),
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
             rebalance_timeout_ms=session_timeout_ms,
-            partition_assignment_strategy=(StickyPartitionAssignor,),
+            # every topic's partitions are dealt out in turn; the sticky one may give a member all of a busy topic and none of another
+            partition_assignment_strategy=(RoundRobinPartitionAssignor,),
             max_partition_fetch_bytes=max_partition_fetch_bytes,
             fetch_max_bytes=16 * 1024 * 1024,
             metadata_max_age_ms=60_000,
@@ -84,6 +87,11 @@ class KafkaSource:
             await self._consumer.start()
         except UnknownTopicOrPartitionError:
             raise UnknownTopicOrPartitionError(f"not all of the topics {', '.join(self.topics)} exist") from None
+        except KafkaError as error:
+            said = await refusal(error, self._kafka)
+            if said is None and isinstance(error, KafkaConnectionError):
+                said = f"no Kafka answers at {self._kafka.bootstrap}; is KAFKA_BOOTSTRAP right?"
+            raise type(error)(said) if said else error from None
 
     async def stop(self) -> None:
         """Leave without commit: positions are in PostgreSQL."""

@@ -5,12 +5,14 @@ service's role may read and write rows in it, and nothing else.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
+from closedloop.common.postgres.refusals import refusal
 from closedloop.common.settings import AdministratorSettings
 
 if TYPE_CHECKING:
@@ -30,8 +32,9 @@ def migrate(service: str, service_url: str, versions: Path) -> None:
         raise SystemExit(f"Set DATABASE_URL (the administrator's) and {service.upper()}_DATABASE_URL (the service's role).")
     try:
         asyncio.run(_migrate(service, admin_url, service_url, versions))
-    except (OSError, asyncpg.PostgresConnectionError, asyncpg.InvalidPasswordError) as error:
-        raise SystemExit(f"PostgreSQL did not let the administrator in: {error}. Check DATABASE_URL.") from None
+    except (OSError, asyncpg.PostgresConnectionError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        said = refusal(error, "DATABASE_URL") or f"{error}. Check DATABASE_URL"
+        raise SystemExit(f"PostgreSQL did not let the administrator in: {said}.") from None
 
 
 async def _migrate(service: str, admin_url: str, service_url: str, versions: Path) -> None:
@@ -53,11 +56,11 @@ async def _upgrade(service: str, admin_url: str, versions: Path) -> None:
     from sqlalchemy import pool
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    engine = create_async_engine(
-        admin_url.replace("postgresql://", "postgresql+asyncpg://", 1),
-        poolclass=pool.NullPool,
-        connect_args={"server_settings": {"search_path": service, "lock_timeout": LOCK_TIMEOUT}},
-    )
+    def connect() -> "Coroutine[Any, Any, asyncpg.Connection[asyncpg.Record]]":
+        # by asyncpg itself, as SQLAlchemy hands on no sslmode of a URL
+        return asyncpg.connect(admin_url, server_settings={"search_path": service, "lock_timeout": LOCK_TIMEOUT})
+
+    engine = create_async_engine("postgresql+asyncpg://", poolclass=pool.NullPool, async_creator=connect)
     try:
         async with engine.begin() as upgrading:
             await upgrading.run_sync(_run_chain, service, versions)
