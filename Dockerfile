@@ -10,7 +10,7 @@
 ARG PYTHON_IMAGE=python:3.11.15-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS builder
-ENV UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy
+ENV UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 WORKDIR /source
 COPY bootstrap.lock ./
 RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r bootstrap.lock

@@ -34,7 +34,7 @@ trap 'rm -rf "$work"' EXIT
 libraries() {
   uv pip compile --quiet --python "$1/bin/python" --constraint requirements.lock --no-header --no-annotate \
     --no-emit-package closedloop-common --output-file "$work/needed.txt" "$2"
-  uv pip install --quiet --python "$1/bin/python" --require-hashes --no-deps --compile-bytecode \
+  uv pip install --quiet --python "$1/bin/python" --require-hashes --no-deps \
     --constraint requirements.lock --requirement "$work/needed.txt"
 }
 
@@ -47,7 +47,7 @@ done
 
 uv venv --quiet --python "$(command -v python3)" "$environment"
 libraries "$environment" "$needs/pyproject.toml"
-uv pip install --quiet --python "$environment/bin/python" --no-deps --no-index --compile-bytecode "$work"/wheels/*.whl
+uv pip install --quiet --python "$environment/bin/python" --no-deps --no-index "$work"/wheels/*.whl
 
 printf '#!/bin/sh\nexec %s "$@"\n' "$start" > "$environment/bin/service"
 cp deploy/image/healthy.py "$environment/bin/healthy"
