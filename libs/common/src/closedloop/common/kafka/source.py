@@ -66,7 +66,7 @@ class KafkaSource:
             heartbeat_interval_ms=min(3000, session_timeout_ms // 3),
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
             rebalance_timeout_ms=session_timeout_ms,
-            # every topic's partitions are dealt out in turn; the sticky one may give a member all of a busy topic and none of another
+            # each topic's partitions in turn; the sticky one may give one member all of a busy topic, and others none of it
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
             max_partition_fetch_bytes=max_partition_fetch_bytes,
             fetch_max_bytes=16 * 1024 * 1024,
