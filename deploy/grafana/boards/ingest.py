@@ -40,12 +40,6 @@ def dashboard() -> Dashboard:
                     ("sum by (reason) (rate(ingest_events_rejected_total[$__rate_interval]))", "{{reason}}"),
                     stacked=True,
                 ),
-                graph(
-                    "Refused requests",
-                    "reqps",
-                    ("sum by (reason) (rate(ingest_requests_refused_total[$__rate_interval]))", "{{reason}}"),
-                    stacked=True,
-                ),
                 graph("Bytes to Kafka", "Bps", ("sum(rate(ingest_record_bytes_total[$__rate_interval]))", "before compression")),
             ],
             "Requests": [

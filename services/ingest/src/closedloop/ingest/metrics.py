@@ -14,4 +14,3 @@ ROUND_EVENTS = Histogram("ingest_round_events", "Events in one produce round", b
 ROUNDS_FAILED = Counter("ingest_rounds_failed", "Produce rounds that Kafka did not acknowledge in time")
 UNACKNOWLEDGED = Gauge("ingest_unacknowledged_events", "Events that wait for Kafka's acknowledgement")
 HELD_BYTES = Gauge("ingest_held_bytes", "Bytes of the bodies in hand")
-REFUSED_REQUESTS = Counter("ingest_requests_refused", "Requests that were refused as a whole", ["reason"])

@@ -1,0 +1,201 @@
+"""A real Prometheus scrapes the real stack: every query of the dashboards and every rule is asked, and answers with numbers.
+
+What a healthy system does not show is made to happen: a record that cannot be read, an id with other content, a breach, an
+escalation, a call. The runbook's commands are run against the same stack.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import itertools
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import asyncpg
+import pytest
+import yaml
+
+from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.sink import KafkaSink, Message
+from closedloop.local.addresses import Ports
+from closedloop.local.ports import free_port
+from closedloop.local.stack import Stack
+from closedloop.local.testing import temporary_folder
+from deploy.promql import PROMETHEUS, ROOT, dashboards, quantity, queries, rules, tool
+from e2e.conftest import call
+
+RUNBOOK = ROOT / "docs/runbook.md"
+EVERYTHING_WITHIN_S = 60
+SILENT = {
+    "Put off by a contact limit": "a claim that a contact limit forbids",
+    "Segments": "a look at the store, every ten minutes",
+    "Bytes in segments": "the same",
+    "Segments merged": "compaction, which waits for more segments than a test makes",
+}
+"""Panels whose series begin with what is rare, and what that is."""
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    tool("prometheus")
+    with temporary_folder() as folder, Stack(folder, Ports.free()) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def prometheus(stack: Stack) -> Iterator[int]:
+    """The port of one that scrapes the stack each second."""
+    with temporary_folder() as folder, scraping(stack, folder) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def scraping(stack: Stack, folder: Path) -> Iterator[int]:
+    config = yaml.safe_load((PROMETHEUS / "local.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(PROMETHEUS / "rules/*.yml")]
+    for target in config["scrape_configs"][0]["static_configs"]:
+        target["targets"] = [f"127.0.0.1:{stack.ports.of(target['labels']['service'])}"]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port = free_port()
+    command = [tool("prometheus"), f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
+    with (folder / "log").open("wb") as log:
+        running = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
+    try:
+        yield port
+    finally:
+        running.terminate()
+        running.wait(20)
+
+
+def asked(port: int, path: str, **parameters: str) -> Any:
+    """`data` of an answer of Prometheus. AssertionError with its words where it refuses the query."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", f"/api/v1/{path}?{urlencode(parameters)}")
+        answer = json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+    assert answer["status"] == "success", (parameters, answer)
+    return answer["data"]
+
+
+def has_number(port: int, expr: str) -> bool:
+    result = asked(port, "query", query=expr)["result"]
+    return any(not math.isnan(float(sample["value"][1])) for sample in result)
+
+
+def test_every_query_answers_with_numbers_and_every_rule_can_be_evaluated(stack: Stack, prometheus: int) -> None:
+    open_queries = {(name, title, expr) for name, board in dashboards().items() for title, expr in queries(board)}
+    open_queries |= {("rules", rule.get("alert") or rule["record"], quantity(rule["expr"])) for rule in rules()}
+    open_queries = {query for query in open_queries if query[1] not in SILENT}
+    assert len(open_queries) > 120
+    started = time.monotonic()
+    for number in itertools.count():
+        asyncio.run(happens(stack, number))
+        with contextlib.suppress(ConnectionRefusedError):  # it has only just been started
+            open_queries = {query for query in open_queries if not has_number(prometheus, query[2])}
+        if not open_queries:
+            break
+        assert time.monotonic() - started < EVERYTHING_WITHIN_S, sorted(query[:2] for query in open_queries)
+        time.sleep(1)
+
+    found = [rule for group in asked(prometheus, "rules")["groups"] for rule in group["rules"]]
+    assert len(found) == len(rules())
+    assert {rule["name"]: rule.get("lastError") for rule in found if rule["health"] != "ok"} == {}
+    firing = {alert["labels"]["alertname"]: alert for alert in asked(prometheus, "alerts")["alerts"] if alert["state"] == "firing"}
+    assert {"DeadLetters", "OtherContent"} <= firing.keys()
+    assert not firing.keys() & {"ServiceDown", "InstanceDown", "ConsumerBraked", "Restarting"}
+    letters = firing["DeadLetters"]
+    assert letters["annotations"]["summary"].endswith("could not take records from evaluations (stage decode)")
+    assert letters["labels"]["owner"] == "integration"
+
+
+def test_what_is_left_out_is_parsed_all_the_same(prometheus: int) -> None:
+    left_out = [(title, expr) for board in dashboards().values() for title, expr in queries(board) if title in SILENT]
+    assert {title for title, _ in left_out} == set(SILENT)
+    for _, expr in left_out:
+        asked(prometheus, "query", query=expr)
+
+
+async def happens(stack: Stack, number: int) -> None:
+    """A bit of everything, with ids of its own for each `number`."""
+    admin = stack.token("admin")
+    now = datetime.now(UTC)
+    # event time passes with the latest event of each partition: what happened ten minutes ago is judged at once
+    before, latest = (now - timedelta(minutes=10)).isoformat(), now.isoformat()
+    rating = {"region": "NJ", "product": "broadband", "channel": "hotline", "kind": "sms_rating", "customer_class": "gold"}
+    ratings = [
+        rating | {"customer_id": "C0", "score": 1, "contact_id": f"old-{number}-{i}", "occurred_at": before} for i in range(40)
+    ]
+    ratings += [
+        rating
+        | {"customer_id": f"C{number}-{kind}", "kind": kind, "score": 1, "contact_id": f"{kind}-{number}", "occurred_at": latest}
+        for kind in ("survey", "complaint_followup")
+    ]
+    ratings.append(rating | {"customer_id": "C0", "score": 9, "contact_id": f"new-{number}", "occurred_at": latest})
+    sent(stack, "evaluations", ratings)
+    sent(stack, "evaluations", [ratings[0] | {"score": 2}])
+    sent(stack, "evaluations", [ratings[1] | {"contact_id": f"bad-{number}", "score": 11}], 422)
+    complaint = {"customer_id": f"C{number}", "region": "NJ", "topic_path": "top_up/unionpay_not_credited"}
+    complaint |= {"complaint_id": f"K{number}", "occurred_at": latest}
+    sent(stack, "complaints", [complaint | {"type": "complaint.registered.v1"}])
+    sent(stack, "complaints", [complaint | {"type": "complaint.escalated.v1", "level": 2, "complaint_id": f"K{number}"}])
+    order = {"customer_id": f"C{number}", "region": "NJ", "order_id": f"O{number}", "order_type": "new_install"}
+    sent(stack, "orders", [order | {"status": "completed", "occurred_at": latest}])
+    sink = KafkaSink(KafkaSettings(bootstrap=stack.bootstrap), "test")
+    await sink.publish([Message("evaluations", b"C0", b"no JSON", [])])
+    await sink.stop()
+    for service, path in (("kpi", "/v1/indicators"), ("ticketing", "/v1/tickets"), ("recovery", "/v1/recoveries")):
+        assert call(stack, service, "GET", path, admin)[0] == 200
+    agent = stack.token("agent", f"agent-{number}")
+    status, _, claimed = call(stack, "recovery", "POST", "/v1/claims", agent)
+    if status == 200:
+        path = f"/v1/recoveries/{claimed['recovery_id']}"
+        assert call(stack, "recovery", "POST", f"{path}/reveal-phone", agent, {"why": "call"})[0] in (200, 404)
+        body = {"reached": True, "result": "resolved", "reason": "other", "note": "n", "claim_number": claimed["claim_number"]}
+        status, _, recorded = call(stack, "recovery", "POST", f"{path}/contacts", agent, body)
+        assert status == 201, recorded
+
+
+def sent(stack: Stack, what: str, events: list[dict[str, Any]], expected: int = 202) -> None:
+    status, _, answer = call(stack, "ingest", "POST", f"/v1/{what}", stack.token("producer"), events)
+    assert status == expected, answer
+
+
+def test_the_runbooks_commands_run(stack: Stack) -> None:
+    blocks = re.findall(r"```(sh|sql)\n(.*?)```", RUNBOOK.read_text(), re.DOTALL)
+    commands, statements = ([text for kind, text in blocks if kind == wanted] for wanted in ("sh", "sql"))
+    assert len(commands) > 6
+    assert len(statements) > 3
+    environment = stack.environment() | {"TOKEN": stack.token("admin"), "DATABASE_URL": stack.admin_url}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    addresses = "\n".join(re.findall(r"^\w+=http.*$", commands[0], re.MULTILINE))
+    for command in commands:
+        script = f"set -eu\n{addresses}\n{command}"
+        done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+    async def ask() -> None:
+        connection = await asyncpg.connect(stack.admin_url)
+        for statement in statements:
+            await connection.fetch(statement)
+        await connection.close()
+
+    asyncio.run(ask())
+
+
+def test_the_log_lines_that_the_runbook_names_are_written_by_the_code() -> None:
+    lines = re.findall(r'log\s"([^"]+)"', RUNBOOK.read_text())
+    code = "\n".join(file.read_text() for part in ("libs", "services") for file in (ROOT / part).rglob("src/**/*.py"))
+    assert len(lines) > 10
+    assert [line for line in lines if f'"{line}"' not in code] == []

@@ -1,0 +1,74 @@
+"""Rules and alerts: each has its metrics in the code, its section in the runbook, a case in which it fires and one in which not."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from closedloop.local.addresses import SERVICES, Ports
+from deploy.promql import PROMETHEUS, ROOT, alerts, dashboards, known, rules, tool, unknown
+
+RUNBOOK = ROOT / "docs/runbook.md"
+CASES = [case for file in sorted((PROMETHEUS / "tests").glob("*.yml")) for case in yaml.safe_load(file.read_text())["tests"]]
+
+
+def test_every_rule_asks_for_metrics_and_labels_that_the_code_has() -> None:
+    metrics = known()
+    found = {rule.get("alert") or rule["record"]: unknown(rule["expr"], metrics) for rule in rules()}
+    assert {name: problems for name, problems in found.items() if problems} == {}
+    assert unknown("sum by (topic) (rate(no_such_total[5m]))", metrics) == [
+        "no metric no_such_total",
+        "nothing in it has the label topic",
+    ]
+    assert unknown('consumer_braked{topic="x"}', metrics) == ["consumer_braked has no label topic"]
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
+def test_an_alert_says_who_acts_and_where_to_look(rule: dict[str, Any]) -> None:
+    assert set(rule["labels"]) == {"severity", "owner"}
+    assert rule["labels"]["severity"] in {"page", "ticket"}
+    assert rule["labels"]["owner"] in {"operations", "integration", "service-desk"}
+    said = rule["annotations"]
+    assert set(said) == {"summary", "description", "runbook_url", "dashboard_url"}
+    assert said["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
+    assert said["dashboard_url"].removeprefix("/d/") in {dashboard["uid"] for dashboard in dashboards().values()}
+
+
+def test_every_alert_has_its_section_in_the_runbook_and_every_section_its_alert() -> None:
+    sections = re.findall(r"^### (\w+)$", RUNBOOK.read_text(), re.MULTILINE)
+    assert sorted(sections) == sorted({rule["alert"] for rule in alerts()})
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
+def test_an_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not(rule: dict[str, Any]) -> None:
+    name, severity = rule["alert"], rule["labels"]["severity"]
+    asked = [t for case in CASES for t in case["promql_expr_test"] if f'alertname="{name}", alertstate="firing"' in t["expr"]]
+    assert any(f'severity="{severity}"' in sample["labels"] for test in asked for sample in test["exp_samples"])
+    assert any(not t["exp_samples"] and t["expr"].endswith(('firing"}', f'severity="{severity}"}}')) for t in asked)
+
+
+def test_promtool_finds_nothing_wrong() -> None:
+    promtool = tool("promtool")
+    checks = [["check", "config", name] for name in ("prometheus.yml", "local.yml")]  # Debian's knows no Kubernetes
+    checks += [["check", "rules", *_names("rules")], ["test", "rules", *_names("tests")]]
+    for check in checks:
+        done = subprocess.run([promtool, *check], cwd=PROMETHEUS, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_scraped_are_the_services_at_their_ports() -> None:
+    ports = Ports()
+    expected = {service: ports.of(service) for service in SERVICES}
+    compose = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"][0]
+    assert {found["names"][0]: found["port"] for found in compose["dns_sd_configs"]} == expected
+    local = yaml.safe_load((PROMETHEUS / "local.yml").read_text())["scrape_configs"][0]
+    assert {c["labels"]["service"]: c["targets"] for c in local["static_configs"]} == {
+        service: [f"127.0.0.1:{port}"] for service, port in expected.items()
+    }
+
+
+def _names(folder: str) -> list[str]:
+    return [str(Path(folder) / file.name) for file in sorted((PROMETHEUS / folder).glob("*.yml"))]
