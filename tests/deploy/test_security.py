@@ -24,7 +24,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
 from confluent_kafka import TopicCollection
 from confluent_kafka.admin import (
     AclBinding,
@@ -39,6 +39,8 @@ from pydantic import ValidationError
 from closedloop.common.events.topics import TOPICS, dead_letter_topics
 from closedloop.common.kafka.acls import ACLS, OPERATOR, PRODUCER, Acl, principal_of
 from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.refusals import refusal
+from closedloop.common.kafka.source import KafkaSource
 from closedloop.common.postgres.migrations import migrate
 from closedloop.common.settings import wrong_settings
 from closedloop.local.addresses import SERVICES, Ports
@@ -47,6 +49,7 @@ from closedloop.local.kafka import KafkaServer
 from closedloop.local.kafka_security import ADMIN, KafkaSecurity
 from closedloop.local.ports import free_port
 from closedloop.local.postgres import PostgresServer
+from closedloop.local.service import Service
 from closedloop.local.stack import Stack
 from closedloop.local.testing import temporary_folder
 from e2e.conftest import call
@@ -356,46 +359,63 @@ async def test_a_service_can_neither_make_nor_delete_topics(secured: Secured, us
 # --- what a service says when it is not let in ---
 
 
-WRONG = {
-    "a wrong password": ({"KAFKA_SASL_PASSWORD": "hush-wrong"}, "does not accept the password of its user closedloop-"),
-    "another authority": ({"KAFKA_SSL_CA_FILE": "other"}, "the certificate of Kafka at 127.0.0.1"),
-    "no TLS": ({"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_SSL_CA_FILE": ""}, "is SASL_PLAINTEXT what that port speaks"),
-    "an unknown mechanism": ({"KAFKA_SASL_MECHANISM": "SCRAM-SHA-256"}, "does not offer SCRAM-SHA-256"),
-    "another's user": ({"KAFKA_SASL_USERNAME": PRODUCER}, "may not use the"),
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG)
-async def test_a_service_that_kafka_refuses_says_why_and_what_to_do(secured: Secured, wrong: str, tmp_path: Path) -> None:
-    given, sentence = WRONG[wrong]
-    changed = dict(given)
-    if changed.get("KAFKA_SSL_CA_FILE") == "other":
-        changed["KAFKA_SSL_CA_FILE"] = str(Authority(tmp_path, "somebody else").certificate)
-    if "KAFKA_SASL_USERNAME" in changed:
-        changed["KAFKA_SASL_PASSWORD"] = secured.passwords[PRODUCER]
-    names = ("recovery",) if wrong == "another's user" else ("recovery", "ingest")
-    refused = [secured.stack.add_instance(name, f"refused-{WRONG_NAMES[wrong]}", free_port()) for name in names]
+async def test_a_service_whose_password_is_wrong_says_so_and_what_to_do(secured: Secured) -> None:
+    refused = [secured.stack.add_instance(name, "refused", free_port()) for name in ("recovery", "ingest")]
     for service in refused:
-        service.launch(changed)
+        service.launch({"KAFKA_SASL_PASSWORD": "hush-wrong"})
     try:
         for service in refused:
-
-            async def told(service: Any = service) -> bool:
-                return sentence in (service.readiness() or (0, ""))[1]
-
-            await until(told)
-            status, _ = service.readiness() or (0, "")
-            assert status == 503
+            sentence = f"does not accept the password of its user closedloop-{service.name} (SCRAM-SHA-512): correct"
+            await until(functools.partial(says, service, sentence))
+            assert sentence in service.log.read_text()
     finally:
         for service in refused:
             service.stop()
-    logs = "".join(service.log.read_text() for service in refused)
-    assert sentence in logs
-    assert "hush" not in logs
-    assert not any(password in logs for password in secured.passwords.values())
+    assert not any("hush" in service.log.read_text() for service in refused)
 
 
-WRONG_NAMES = {wrong: re.sub(r"\W", "-", wrong) for wrong in WRONG}
+async def says(service: Service, sentence: str) -> bool:
+    status, body = service.readiness() or (0, "")
+    return status == 503 and sentence in body
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"KAFKA_SSL_CA_FILE": "other"}, "the certificate of Kafka at 127.0.0.1:"),
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_SSL_CA_FILE": ""}, "is SASL_PLAINTEXT what that port speaks"),
+        ({"KAFKA_SASL_MECHANISM": "SCRAM-SHA-256"}, "does not offer SCRAM-SHA-256: set KAFKA_SASL_MECHANISM"),
+        ({"KAFKA_SASL_USERNAME": PRODUCER}, f"the Kafka user {PRODUCER} may not use the"),
+    ],
+)
+async def test_a_consumer_that_kafka_refuses_says_why(
+    secured: Secured, changed: dict[str, str], sentence: str, tmp_path: Path
+) -> None:
+    environment = {**secured.environment("closedloop-recovery"), **changed}
+    environment["KAFKA_SASL_PASSWORD"] = secured.passwords[environment["KAFKA_SASL_USERNAME"]]
+    if environment["KAFKA_SSL_CA_FILE"] == "other":
+        environment["KAFKA_SSL_CA_FILE"] = str(Authority(tmp_path, "somebody else").certificate)
+    source = KafkaSource(settings(**environment), "closedloop-recovery", ["evaluations"])
+    try:
+        with pytest.raises(KafkaError, match=sentence):
+            await source.start()
+    finally:
+        await source.stop()
+
+
+async def test_a_clients_certificate_is_shown_where_one_is_wanted(secured: Secured, tmp_path: Path) -> None:
+    # the broker's own port for controllers wants one; a connection is ready once the server has answered
+    folder = secured.stack.var.parent
+    issued = secured.authority.issue("somebody")
+    environment = {
+        "KAFKA_BOOTSTRAP": f"127.0.0.1:{(folder / 'kafka' / 'controller.port').read_text()}",
+        "KAFKA_SECURITY_PROTOCOL": "SSL",
+        "KAFKA_SSL_CA_FILE": str(secured.authority.certificate),
+    }
+    unable = KafkaConnectionError("unable to bootstrap")
+    assert "hung up" in (await refusal(unable, settings(**environment)) or "")
+    environment |= {"KAFKA_SSL_CERTIFICATE_FILE": str(issued.certificate), "KAFKA_SSL_KEY_FILE": str(issued.key)}
+    assert await refusal(unable, settings(**environment)) is None
 
 
 def test_the_command_says_that_the_password_is_wrong(secured: Secured) -> None:
@@ -445,19 +465,17 @@ async def test_postgresql_is_not_reached_without_tls_or_under_another_authority(
         patch.setenv("DATABASE_URL", secured.stack.admin_url.partition("?")[0] + f"?{query}")
         with pytest.raises(SystemExit, match=sentence):
             await asyncio.to_thread(migrate, "recovery", url, tmp_path)
-    done = await asyncio.to_thread(
-        lambda: closedloop("offsets", "show", "recovery", RECOVERY_DATABASE_URL=url, **secured.environment(OPERATOR))
-    )
-    assert done.returncode == 1
-    assert sentence in done.stderr
-    service = secured.stack.add_instance("recovery", f"astray-{len(query)}", free_port())
+    if "disable" in query:
+        done = await asyncio.to_thread(
+            lambda: closedloop("offsets", "show", "recovery", RECOVERY_DATABASE_URL=url, **secured.environment(OPERATOR))
+        )
+        assert done.returncode == 1
+        assert sentence in done.stderr
+        return
+    service = secured.stack.add_instance("recovery", "astray", free_port())
     service.launch({"RECOVERY_DATABASE_URL": url})
     try:
-
-        async def told() -> bool:
-            return sentence in (service.readiness() or (0, ""))[1]
-
-        await until(told)
+        await until(functools.partial(says, service, sentence))
     finally:
         service.stop()
 

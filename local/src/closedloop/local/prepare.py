@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from closedloop.common.kafka.admin import ensure_topics
 from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.refusals import refusal
 from closedloop.local.kafka import KafkaServer
 from closedloop.local.postgres import PostgresServer
 from closedloop.local.problems import LocalStackError
@@ -69,9 +70,12 @@ def _migrate_one(name: str, environment: Mapping[str, str], var: Path) -> None:
 
 def create_topics(bootstrap: str, own: KafkaServer | None) -> None:
     """Make the topics that are missing, on our `own` broker or the user's (None)."""
+    kafka = KafkaSettings(bootstrap=bootstrap)
     try:
-        asyncio.run(ensure_topics(KafkaSettings(bootstrap=bootstrap)))
+        asyncio.run(ensure_topics(kafka))
     except (KafkaError, OSError, TimeoutError) as error:
+        if said := asyncio.run(refusal(error, kafka)):
+            raise LocalStackError(f"The topics were not created: {said}.") from error
         if own:
             raise LocalStackError(f"Kafka did not create the topics ({error}); its log is {own.log}.") from error
         if isinstance(error, KafkaError) and not isinstance(error, KafkaConnectionError):
