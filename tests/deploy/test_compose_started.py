@@ -12,7 +12,9 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +48,13 @@ class Unpacked:
             "postgres:5432": f"127.0.0.1:{postgres.port}",
             "/state": str(self._state),
         }
-        self._installed: dict[str, Path] = {}
+        images = {service["build"]["args"]["SERVICE"] for service in SERVICES.values() if "build" in service}
+        with ThreadPoolExecutor(2) as pool:
+            self._installed = dict(zip(images, pool.map(install, images, repeat(folder)), strict=True))
 
     def environment(self, name: str) -> dict[str, str]:
         """What the container of service `name` has, with our addresses."""
         image = SERVICES[name]["build"]["args"]["SERVICE"]
-        if image not in self._installed:
-            self._installed[image] = install(image, self._folder)
         given = {key: str(value) for key, value in SERVICES[name].get("environment", {}).items()}
         for theirs, ours in self._addresses.items():
             given = {key: value.replace(theirs, ours) for key, value in given.items()}
@@ -106,15 +108,15 @@ def unpacked() -> Iterator[Unpacked]:
 
 
 def test_what_the_file_starts_takes_a_rating_to_the_queue(unpacked: Unpacked) -> None:
-    for name in ("issuer", "topics", *(f"migrate-{name}" for name in NAMES if f"migrate-{name}" in SERVICES)):
-        unpacked.once(name)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(unpacked.once, ["issuer", "topics", *(name for name in SERVICES if name.startswith("migrate-"))]))
     running = {name: unpacked.start(name) for name in NAMES}
     try:
         deadline = time.monotonic() + READY_WITHIN_S
         for name, process in running.items():
             while not unpacked.healthy(name):
                 assert process.poll() is None and time.monotonic() < deadline, (name, unpacked.said(name))
-                time.sleep(0.1)
+                time.sleep(0.5)
             assert "NoNewPrivs:\t1" in Path(f"/proc/{process.pid}/status").read_text()
         token = unpacked.once("token", "--role", "admin").strip()
         rating = {"customer_id": "C1", "region": "NJ", "kind": "sms_rating", "score": 2, "contact_id": "call-1"}
