@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
 from confluent_kafka import TopicCollection
@@ -36,7 +36,7 @@ from confluent_kafka.admin import (
 )
 from pydantic import ValidationError
 
-from closedloop.common.events.topics import TOPICS, dead_letter_topics
+from closedloop.common.events.topics import PARTITIONS, TOPICS, dead_letter_topics
 from closedloop.common.kafka.acls import ACLS, OPERATOR, PRODUCER, Acl, principal_of
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.refusals import refusal
@@ -430,6 +430,42 @@ def test_no_secret_is_in_any_log(secured: Secured) -> None:
     urls = [secured.stack.admin_url, *(secured.stack.database_url(service) for service in SERVICES[1:])]
     for secret in (*secured.passwords.values(), *(urlsplit(url).password or "?" for url in urls)):
         assert secret not in logs
+
+
+async def test_a_database_password_that_was_changed_is_waited_for_and_no_record_becomes_a_dead_letter(secured: Secured) -> None:
+    stack, recovery = secured.stack, secured.stack.service("recovery")
+    token = stack.token("admin")
+    before = await letters(secured, "evaluations-recovery-dlq")
+    connection = await asyncpg.connect(stack.admin_url)
+    try:
+        [kept] = await connection.fetch("SELECT rolpassword FROM pg_authid WHERE rolname = 'closedloop_recovery'")
+        await connection.execute("ALTER ROLE closedloop_recovery PASSWORD 'another'")
+        await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'closedloop_recovery'")
+        at = (datetime.now(UTC) - timedelta(minutes=3)).isoformat()
+        rating = {"customer_id": "c-7", "region": "NJ", "kind": "survey", "score": 1, "contact_id": "k-7", "occurred_at": at}
+        assert call(stack, "ingest", "POST", "/v1/evaluations", token, rating)[0] == 202
+        await until(functools.partial(says, recovery, "does not accept the password in RECOVERY_DATABASE_URL"))
+        await until(functools.partial(says, recovery, "waits for Kafka or PostgreSQL: PostgreSQL does not accept the password"))
+        await connection.execute(f"ALTER ROLE closedloop_recovery PASSWORD '{kept['rolpassword']}'")
+    finally:
+        await connection.close()
+    await asyncio.to_thread(recovery.wait_working)
+
+    async def queued() -> Any:
+        return call(stack, "recovery", "GET", "/v1/recoveries?customer_id=c-7", token)[2]["items"]
+
+    assert len(await until(queued)) == 1
+    assert await letters(secured, "evaluations-recovery-dlq") == before
+
+
+async def letters(secured: Secured, topic: str) -> int:
+    consumer = AIOKafkaConsumer(**secured.kafka(OPERATOR).client_options())
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets([TopicPartition(topic, partition) for partition in range(PARTITIONS)])
+    finally:
+        await consumer.stop()
+    return sum(ends.values())
 
 
 # --- PostgreSQL over TLS ---
