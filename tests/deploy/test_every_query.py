@@ -31,6 +31,7 @@ from closedloop.local.ports import free_port
 from closedloop.local.stack import Stack
 from closedloop.local.testing import temporary_folder
 from deploy.promql import PROMETHEUS, ROOT, dashboards, quantity, queries, rules, tool
+from deploy.watching import wait_until
 from e2e.conftest import call
 
 RUNBOOK = ROOT / "docs/runbook.md"
@@ -179,11 +180,12 @@ def test_the_runbooks_commands_run(stack: Stack) -> None:
     assert len(statements) > 3
     environment = stack.environment() | {"TOKEN": stack.token("admin"), "DATABASE_URL": stack.admin_url}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    addresses = "\n".join(re.findall(r"^\w+=http.*$", commands[0], re.MULTILINE))
-    for command in commands:
-        script = f"set -eu\n{addresses}\n{command}"
+    lines = dict.fromkeys(line for command in commands for line in command.splitlines())
+    addresses = "\n".join(line for line in lines if "=http" in line)
+    for line in lines:
+        script = f"set -eu\n{addresses}\n{line}"
         done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
 
     async def ask() -> None:
         connection = await asyncpg.connect(stack.admin_url)
@@ -199,3 +201,23 @@ def test_the_log_lines_that_the_runbook_names_are_written_by_the_code() -> None:
     code = "\n".join(file.read_text() for part in ("libs", "services") for file in (ROOT / part).rglob("src/**/*.py"))
     assert len(lines) > 10
     assert [line for line in lines if f'"{line}"' not in code] == []
+
+
+def test_what_breaks_is_seen(stack: Stack, prometheus: int) -> None:
+    def broken(expr: str) -> bool:
+        with contextlib.suppress(ConnectionRefusedError, TimeoutError):
+            call(stack, "ingest", "POST", "/v1/orders", stack.token("producer"), [])
+        return bool(asked(prometheus, "query", query=expr)["result"])
+
+    def pending(alert: str, **labels: str) -> str:
+        chosen = ", ".join(f'{name}="{value}"' for name, value in labels.items())
+        return f'ALERTS{{alertname="{alert}", {chosen}}}'
+
+    assert stack.kafka is not None
+    stack.kafka.kill()
+    seen = [pending("ConsumerWaiting", service=service) for service in ("kpi", "ticketing", "recovery")]
+    seen.append(pending("NotReady", service="ingest", part="kafka"))
+    wait_until(lambda: all(map(broken, seen)), 40, "Kafka is away")
+    assert not broken(pending("NotReady", service="recovery")), "agents go on from PostgreSQL"
+    stack.service("kpi").kill()
+    wait_until(lambda: broken(pending("ServiceDown", service="kpi")), 20, "kpi is away")

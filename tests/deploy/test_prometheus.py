@@ -70,5 +70,18 @@ def test_what_is_scraped_are_the_services_at_their_ports() -> None:
     }
 
 
+def test_in_kubernetes_pods_are_found_by_what_the_manifests_give_them() -> None:
+    text = (PROMETHEUS / "kubernetes.yml").read_text()
+    manifests = "\n".join(file.read_text() for file in (ROOT / "deploy/k8s/base").glob("*.yaml"))
+    for given in (
+        "app.kubernetes.io/part-of: closedloop",
+        'prometheus.io/scrape: "true"',
+        "prometheus.io/port:",
+        "app.kubernetes.io/name:",
+    ):
+        assert given in manifests
+        assert re.sub(r"[./-]", "_", given.split(":")[0]) in text
+
+
 def _names(folder: str) -> list[str]:
     return [str(Path(folder) / file.name) for file in sorted((PROMETHEUS / folder).glob("*.yml"))]
