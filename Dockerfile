@@ -1,7 +1,7 @@
 # One image per service:  docker build --build-arg SERVICE=kpi --tag closedloop-kpi .
 # SERVICE: ingest, kpi, ticketing, recovery; tools: the closedloop command and the local token issuer.
-# Built and started by tests/deploy/test_image.py without an engine (the same install.sh, an unprivileged user who can write
-# nothing); on a container engine it was NOT run where it was written, because there was none.
+# It was NOT built where it was written, because no container engine was there. tests/deploy/test_image.py does without one what the
+# builder stage does (the same install.sh), and starts the result on a root that cannot be written, without any privilege.
 #
 # The base is pinned by its exact version. Whoever publishes images pins its digest as well:
 #   docker buildx imagetools inspect python:3.11.15-slim-trixie
