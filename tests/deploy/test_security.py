@@ -7,6 +7,8 @@ in the wheel has no OpenSSL, and serves without TLS where there is no other.
 import asyncio
 import contextlib
 import functools
+import http.client
+import json
 import os
 import re
 import secrets
@@ -372,6 +374,25 @@ async def test_a_service_whose_password_is_wrong_says_so_and_what_to_do(secured:
         for service in refused:
             service.stop()
     assert not any("hush" in service.log.read_text() for service in refused)
+
+
+def test_ingest_without_the_rule_for_its_topics_accepts_nothing_and_logs_why(secured: Secured) -> None:
+    port = free_port()
+    service = secured.stack.add_instance("ingest", "without-rules", port)
+    service.launch(secured.environment("closedloop-kpi"))  # who may read there
+    try:
+        service.wait_ready()
+        at = datetime.now(UTC).isoformat()
+        rating = {"customer_id": "c-8", "region": "NJ", "kind": "survey", "score": 9, "contact_id": "k-8", "occurred_at": at}
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {secured.stack.token('producer')}"}
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("POST", "/v1/evaluations", json.dumps(rating), headers)
+        assert connection.getresponse().status == 503
+        connection.close()
+        sentence = "the Kafka user closedloop-kpi may not use the topic evaluations: give it the rules that"
+        assert sentence in service.log.read_text()
+    finally:
+        service.stop()
 
 
 async def says(service: Service, sentence: str) -> bool:

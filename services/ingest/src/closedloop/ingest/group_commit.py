@@ -102,8 +102,8 @@ class GroupCommit:
                 error = await self._send_rounds(producer)
                 self._producer = None
                 if error is not None:
-                    self._why_not = f"Kafka did not acknowledge ({type(error).__name__})"
-                    log.warning("a round of events was not acknowledged", error=type(error).__name__)
+                    self._why_not = f"Kafka did not acknowledge ({await self._said(error)})"
+                    log.warning("a round of events was not acknowledged", error=type(error).__name__, reason=self._why_not)
                     metrics.ROUNDS_FAILED.inc()
                 self._discard(producer, failed=error is not None)
         finally:
@@ -235,7 +235,10 @@ class GroupCommit:
         # aiokafka asks for a missing topic again and again, until the time is up
         if topic is not None and isinstance(error, UnknownTopicOrPartitionError | TimeoutError):
             return f"the topic {topic} is missing, it seems; `closedloop topics --create` creates it"
-        return f"Kafka cannot be used ({await refusal(error, self._kafka) or type(error).__name__})"
+        return f"Kafka cannot be used ({await self._said(error)})"
+
+    async def _said(self, error: BaseException) -> str:
+        return await refusal(error, self._kafka) or type(error).__name__
 
     def _discard(self, producer: AIOKafkaProducer, *, failed: bool) -> None:
         # beside the next attempt: a producer whose broker is away takes its time to stop

@@ -20,7 +20,7 @@ from closedloop.common.kafka.client import KafkaSettings
 ASK_TIMEOUT_MS: Final = 2_000
 
 
-async def refusal(error: Exception, kafka: KafkaSettings) -> str | None:
+async def refusal(error: BaseException, kafka: KafkaSettings) -> str | None:
     """None where the error is no refusal, or no Kafka answers at all.
 
     aiokafka only logs why it cannot connect: where it could not, one more connection is made to hear it.
