@@ -154,6 +154,20 @@ def _closure(name: str, extras: frozenset[str] = frozenset(), seen: set[str] | N
     return seen
 
 
+def test_a_library_with_other_content_than_locked_is_refused(tmp_path: Path) -> None:
+    for name in ("deploy", "libs", "local", "services", "pyproject.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    lock = (ROOT / "requirements.lock").read_text()
+    block = re.search(r"^hatchling==.*?(?=^[a-z])", lock, re.MULTILINE | re.DOTALL)
+    assert block
+    (tmp_path / "requirements.lock").write_text(
+        lock.replace(block[0], re.sub("sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, block[0]))
+    )
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        install("ingest", tmp_path / "image", source=tmp_path)
+    assert "Hash mismatch for `hatchling" in refused.value.stderr
+
+
 def test_the_service_starts_there(environment: Path) -> None:
     done = subprocess.run([environment / "bin/service", "--help"], capture_output=True, text=True, check=True, cwd="/", env={})
     assert "python -m closedloop.ingest" in done.stdout and "serve" in done.stdout
