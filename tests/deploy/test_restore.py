@@ -61,7 +61,7 @@ def drill() -> Iterator[Drill]:
         send(stack, calm_events(2, 50), sent)
         backup(stack, "dump", backups)  # while those are being read
         send(stack, [*calm_events(3, 200), *failing_orders(2), *first[:30]], sent)
-        wait_until(lambda: caught_up(stack) and breached(stack) == 2, WITHIN_S, "all was read and said")
+        wait_until(lambda: breached(stack) == 2 and caught_up(stack), WITHIN_S, "all was read and said")
         at = checker.now().strftime("%Y-%m-%dT%H:%M:%SZ")
         before, ids = shown(services_of(stack), at), published(stack)
         lose_the_database(stack)
@@ -70,7 +70,7 @@ def drill() -> Iterator[Drill]:
         behind = {name: checker.lag(stack.bootstrap, positions(stack, name)) for name in CONSUMING}
         for name in CONSUMING:
             stack.service(name).start()
-        wait_until(lambda: caught_up(stack) and breached(stack) == 2, WITHIN_S, "all was read and said again")
+        wait_until(lambda: breached(stack) == 2 and caught_up(stack), WITHIN_S, "all was read and said again")
         yield Drill(stack, backups, sent, at, before, ids, behind)
 
 
@@ -137,7 +137,7 @@ def test_kpi_is_made_anew_from_the_retained_topics(drill: Drill) -> None:
     query(stack.admin_url, "DROP SCHEMA kpi CASCADE")
     start_again(stack, ("kpi",))
     stack.service("kpi").start()
-    wait_until(lambda: caught_up(stack) and breached(stack) == 2, WITHIN_S, "kpi has read everything")
+    wait_until(lambda: breached(stack) == 2 and caught_up(stack), WITHIN_S, "kpi has read everything")
     assert shown(services_of(stack), drill.at) == drill.before
     again = published(stack)
     assert {topic: set(found) for topic, found in again.items()} == {topic: set(found) for topic, found in ids.items()}

@@ -10,6 +10,8 @@ from itertools import islice
 from typing import Any
 
 import asyncpg
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from closedloop.local.stack import Stack
 from faults import checker
@@ -93,8 +95,14 @@ def positions(stack: Stack, service: str) -> dict[tuple[str, int], int]:
 
 def caught_up(stack: Stack) -> bool:
     """All was read and all was said."""
-    silent = all(not query(stack.database_url(name), "SELECT FROM outbox LIMIT 1") for name in CONSUMING)
-    return silent and all((at := positions(stack, name)) and checker.lag(stack.bootstrap, at) == 0 for name in CONSUMING)
+    outboxes = " UNION ALL ".join(f"SELECT seq FROM {name}.outbox" for name in CONSUMING)
+    read = " UNION ALL ".join(f"SELECT topic, partition, next_offset FROM {name}.consumer_offset" for name in CONSUMING)
+    if query(stack.admin_url, f"SELECT FROM ({outboxes}) AS unsaid LIMIT 1"):
+        return False
+    found = [(TopicPartition(row["topic"], row["partition"]), row["next_offset"]) for row in query(stack.admin_url, read)]
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap})
+    ends = {tp: told.result(20).offset for tp, told in admin.list_offsets({tp: OffsetSpec.latest() for tp, _ in found}).items()}
+    return bool(found) and all(offset >= ends[tp] for tp, offset in found)
 
 
 def services_of(stack: Stack, **ports: int) -> checker.Services:
