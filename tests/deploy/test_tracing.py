@@ -2,7 +2,10 @@
 
 import http.client
 import json
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -191,3 +194,16 @@ def test_services_end_in_time_while_the_collector_is_away(traced: Traced) -> Non
     traced.queued("C-away")
     assert service.stop(15), "it had to be killed"
     assert service.exit_code == 0
+
+
+def test_the_sdk_is_not_loaded_where_no_collector_is_named() -> None:
+    code = """
+import sys
+from closedloop.common.telemetry import tracing
+from closedloop.recovery import main
+tracing.configure_tracing("recovery")
+print(tracing.is_on(), [name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))])
+"""
+    unset = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    done = subprocess.run([sys.executable, "-c", code], env=unset, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False []"

@@ -1,4 +1,4 @@
-"""Spans over OTLP/HTTP, where OTEL_EXPORTER_OTLP_ENDPOINT is set; else nothing of OpenTelemetry is loaded and no span is made.
+"""Spans over OTLP/HTTP, where OTEL_EXPORTER_OTLP_ENDPOINT is set; else OpenTelemetry's SDK is not loaded and no span is made.
 
 A trace travels as a `traceparent` (see `trace`), here as on the wire: in HTTP headers, on Kafka, in the outbox. The SDK's own
 environment variables say where spans go and which are kept (OTEL_TRACES_SAMPLER). No text of a customer's and no argument of a
