@@ -44,3 +44,4 @@ async def test_the_lag_grows_while_a_consumer_stands_still_and_ends_when_it_has_
             return (records(), seconds()) == (0, 0)
 
         await until(told)
+    assert (records(), seconds()) == (None, None), "who has stopped says nothing"

@@ -130,6 +130,7 @@ class ConsumerLoop(Generic[T]):
         finally:
             if self._pending is not None:
                 self._pending.cancel()
+            self._lag.forget()
             await self._source.stop()
 
     async def _turn(self) -> None:
