@@ -1,5 +1,6 @@
 """Ports on the loopback: free ones for tests, and who holds a taken one."""
 
+import os
 import random
 import socket
 from pathlib import Path
@@ -8,13 +9,18 @@ from pathlib import Path
 # inside that range can be given that very port as its own and connect to itself; then the broker cannot start again.
 _LOWEST, _HIGHEST = 20_000, 32_000
 _given: set[int] = set()
+_worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_SHARE = (_HIGHEST - _LOWEST) // _WORKERS
+# each test worker has a share of its own: between choosing a port and listening on it another one would take it
+_FIRST = _LOWEST + _SHARE * int(_worker.removeprefix("gw"))
 
 
 def free_port() -> int:
     """A port on 127.0.0.1 that nobody holds, below the ephemeral range; never the same twice in one process."""
     choice = random.SystemRandom()
     for _ in range(500):
-        port = choice.randrange(_LOWEST, _HIGHEST)
+        port = choice.randrange(_FIRST, _FIRST + _SHARE)
         if port not in _given and is_free(port):
             _given.add(port)
             return port

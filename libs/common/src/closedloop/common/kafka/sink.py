@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from closedloop.common.events.topics import MAX_RECORD_BYTES
 from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.closing import close_connections
 
 log = structlog.get_logger()
 STOP_TIMEOUT_S = 5.0
@@ -115,4 +116,4 @@ async def _stop(producer: AIOKafkaProducer) -> None:
             if sending is not None:
                 sending.cancel()
                 await asyncio.sleep(0)
-        await producer.client.close()
+    await close_connections(producer.client)

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, NoOffsetForPartiti
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 
 from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.closing import close_connections
 from closedloop.common.kafka.refusals import refusal
 from closedloop.common.kafka.topic_identity import read_identity
 
@@ -180,5 +181,5 @@ async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
     await asyncio.wait([stopping], timeout=STOP_TIMEOUT_S)
     if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
         stopping.cancel()
-        # without its connections its tasks come to their end
-        await consumer._client.close()
+    # without its connections its tasks come to their end
+    await close_connections(consumer._client)
