@@ -45,7 +45,7 @@ class Engine:
 
     async def total(self, indicator_id: str, by: tuple[str, ...] = ()) -> dict[tuple[object, ...], tuple[float, ...]]:
         """Group → (numerator, denominator where there is one, sample) over all time."""
-        indicator = self.catalogue.get(indicator_id)
+        indicator = self.catalogue.counted(indicator_id)
         assert indicator is not None
         days = await self.reader.contents(indicator.topic)
         if not days:

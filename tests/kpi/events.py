@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from closedloop.kpi.domain.catalogue import Indicator
+from closedloop.kpi.domain.catalogue import EventIndicator
 from closedloop.kpi.domain.columns import COLUMNS, with_derived
 
 EVENING: Final = datetime(2026, 11, 20, 18, 30, 15, tzinfo=UTC)
@@ -19,7 +19,7 @@ def frame(topic: str, *events: dict[str, Any]) -> pl.DataFrame:
     return with_derived(pl.DataFrame(rows, schema=COLUMNS[topic]), topic)
 
 
-def sums(indicator: Indicator, events: pl.DataFrame) -> tuple[float, float | None, float]:
+def sums(indicator: EventIndicator, events: pl.DataFrame) -> tuple[float, float | None, float]:
     """(numerator, denominator, sample) over all the events."""
     added = events.select(**{measure.name: measure.expression.sum() for measure in indicator.measures}).row(0, named=True)
     bottom = indicator.denominator_measure
@@ -30,7 +30,7 @@ def sums(indicator: Indicator, events: pl.DataFrame) -> tuple[float, float | Non
     )
 
 
-def value(indicator: Indicator, events: pl.DataFrame) -> float | None:
+def value(indicator: EventIndicator, events: pl.DataFrame) -> float | None:
     """The indicator's value over all the events."""
     numerator, denominator, _ = sums(indicator, events)
     return indicator.value(numerator, denominator)

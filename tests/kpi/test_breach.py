@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.breach import MinuteSums, Transition, transitions
-from closedloop.kpi.domain.catalogue import Indicator, Threshold
+from closedloop.kpi.domain.catalogue import EventIndicator
+from closedloop.kpi.domain.thresholds import Threshold
 
 CATALOGUE = load_catalogue()
 START = 29_700_000  # a minute in 2026
 
 
-def indicator(name: str) -> Indicator:
+def indicator(name: str) -> EventIndicator:
     found = CATALOGUE.get(name)
     assert found is not None
     return found
@@ -31,7 +32,7 @@ COUNT = indicator("complaints_registered")
 Bucket = tuple[float, float, int]
 
 
-def sums(buckets: dict[int, Bucket], subject: Indicator = FAILURES) -> MinuteSums:
+def sums(buckets: dict[int, Bucket], subject: EventIndicator = FAILURES) -> MinuteSums:
     """minute from START → (numerator, denominator, sample)."""
     minutes = sorted(buckets)
     columns = np.array([buckets[minute] for minute in minutes], dtype=np.float64).reshape(-1, 3)
@@ -98,7 +99,7 @@ def test_a_count_and_a_mean_can_breach_too() -> None:
 
 
 def plainly(
-    subject: Indicator, threshold: Threshold, buckets: dict[int, Bucket], after: int, upto: int, breached: bool
+    subject: EventIndicator, threshold: Threshold, buckets: dict[int, Bucket], after: int, upto: int, breached: bool
 ) -> list[tuple[int, str]]:
     """The rule as it is written, a minute at a time."""
     found = []
@@ -129,7 +130,7 @@ thresholds = st.builds(Threshold, st.sampled_from(["5m", "1h"]), st.sampled_from
 @settings(deadline=None)
 @given(st.sampled_from([FAILURES, SUCCESS, COUNT]), thresholds, buckets(), st.integers(-5, 40), st.booleans())
 def test_it_is_what_a_plain_evaluation_of_each_minute_says(
-    subject: Indicator, threshold: Threshold, series: dict[int, Bucket], after: int, breached: bool
+    subject: EventIndicator, threshold: Threshold, series: dict[int, Bucket], after: int, breached: bool
 ) -> None:
     found = transitions(subject, threshold, sums(series, subject), START + after, START + 200, breached)
     assert said(found) == plainly(subject, threshold, series, after, 200, breached)

@@ -88,7 +88,7 @@ def test_single_columns_are_read_where_the_segment_has_them() -> None:
     assert decode(encode(folded), [MINUTE, "region", "unknown"]).columns == [MINUTE, "region"]
 
 
-@pytest.mark.parametrize("topic", sorted({indicator.topic for indicator in CATALOGUE.indicators}))
+@pytest.mark.parametrize("topic", sorted({indicator.topic for indicator in CATALOGUE.from_events}))
 def test_events_of_every_topic_fold_from_the_columns_that_are_read(topic: str) -> None:
     raw = buckets.needed_columns(CATALOGUE, topic)
     empty = pl.DataFrame(schema={name: COLUMNS[topic][name] for name in sorted(raw)} | {MINUTE: pl.Int32})

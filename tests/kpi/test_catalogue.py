@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from closedloop.kpi.catalogue_files import CatalogueRefused, load_catalogue
-from closedloop.kpi.domain.catalogue import Catalogue, Threshold
+from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.entries import read_entry
+from closedloop.kpi.domain.thresholds import Threshold
 from kpi.events import frame, sums, value
 
 ENTRY: dict[str, Any] = {
@@ -61,7 +62,7 @@ def problems(own: Path, shipped: Path) -> list[str]:
 def test_an_operators_own_indicators_stand_beside_the_shipped_ones(own: Path) -> None:
     write(own, ENTRY)
     catalogue = load_catalogue(own)
-    indicator = catalogue.get("web_failure_rate")
+    indicator = catalogue.counted("web_failure_rate")
     assert indicator is not None
     assert indicator.place == "own.yaml:2"
     assert indicator.threshold == Threshold("1h", 10.0, 20, ("region",))
@@ -228,7 +229,7 @@ def test_an_event_counts_only_where_its_formula_is_known(own: Path, nothing_ship
 
 def test_the_value_of_nothing_is_unknown_for_a_ratio_and_zero_for_a_count() -> None:
     catalogue: Catalogue = load_catalogue()
-    ratio, count = catalogue.get("order_failure_rate"), catalogue.get("complaints_registered")
+    ratio, count = catalogue.counted("order_failure_rate"), catalogue.counted("complaints_registered")
     assert ratio is not None and count is not None
     assert ratio.value(0.0, 0.0) is None
     assert ratio.value(1.0, 4.0) == 25.0

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from closedloop.kpi.catalogue_files import load_catalogue
-from closedloop.kpi.domain.catalogue import THRESHOLD_WINDOWS
 from closedloop.kpi.domain.columns import SCHEMA
 from closedloop.kpi.domain.expressions import FUNCTIONS
+from closedloop.kpi.domain.thresholds import THRESHOLD_WINDOWS
 
 GUIDE = (Path(__file__).parents[2] / "services" / "kpi" / "CATALOGUE.md").read_text("utf-8")
 

@@ -148,12 +148,12 @@ EXAMPLES: dict[str, tuple[list[dict[str, Any]], tuple[float, float | None, float
 
 
 def test_every_shipped_indicator_has_an_example() -> None:
-    assert EXAMPLES.keys() == {indicator.id for indicator in CATALOGUE.indicators}
+    assert EXAMPLES.keys() == {indicator.id for indicator in CATALOGUE.from_events}
 
 
 @pytest.mark.parametrize("indicator_id", EXAMPLES)
 def test_events_move_the_indicator(indicator_id: str) -> None:
-    indicator = CATALOGUE.get(indicator_id)
+    indicator = CATALOGUE.counted(indicator_id)
     assert indicator is not None
     rows, (numerator, denominator, sample, expected) = EXAMPLES[indicator_id]
     events = frame(indicator.topic, *rows)
@@ -162,10 +162,10 @@ def test_events_move_the_indicator(indicator_id: str) -> None:
 
 
 def test_a_count_a_sum_a_ratio_and_a_mean_are_among_them() -> None:
-    counts = [i for i in CATALOGUE.indicators if i.denominator is None and i.numerator.text == "1"]
-    added = [i for i in CATALOGUE.indicators if i.denominator is None and i.numerator.text != "1"]
-    ratios = [i for i in CATALOGUE.indicators if i.denominator is not None and i.unit == "percent"]
-    means = [i for i in CATALOGUE.indicators if i.denominator is not None and i.unit != "percent"]
+    counts = [i for i in CATALOGUE.from_events if i.denominator is None and i.numerator.text == "1"]
+    added = [i for i in CATALOGUE.from_events if i.denominator is None and i.numerator.text != "1"]
+    ratios = [i for i in CATALOGUE.from_events if i.denominator is not None and i.unit == "percent"]
+    means = [i for i in CATALOGUE.from_events if i.denominator is not None and i.unit != "percent"]
     assert counts and added and ratios and means
 
 
@@ -174,7 +174,7 @@ def test_every_topic_that_is_consumed_is_measured() -> None:
 
 
 def test_no_threshold_stands_on_a_plain_count() -> None:
-    assert all(i.denominator is not None for i in CATALOGUE.indicators if i.threshold is not None)
+    assert all(i.denominator is not None for i in CATALOGUE.from_events if i.threshold is not None)
 
 
 def test_complaints_alone_breach_no_shipped_threshold() -> None:

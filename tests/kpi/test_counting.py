@@ -97,7 +97,7 @@ async def test_what_was_rolled_back_is_counted_when_it_comes_again(engine: Engin
 async def test_a_late_event_counts_in_its_own_minute(engine: Engine) -> None:
     yesterday = APPENDED - timedelta(days=1, minutes=3)
     await engine.take(batch(records([event(1, APPENDED), event(2, yesterday, score=1), event(3, APPENDED)])))
-    indicator = engine.catalogue.get(COUNT)
+    indicator = engine.catalogue.counted(COUNT)
     assert indicator is not None
     minute = int(yesterday.timestamp()) // 60
     frame = await engine.reader.totals(indicator, ("region",), minute, minute + 1)
@@ -122,8 +122,8 @@ async def test_an_older_event_than_what_is_kept_is_rejected_with_that_reason(eng
 
 async def test_the_catalogue_may_change_between_batches(engine: Engine) -> None:
     """An indicator that comes later begins then; the others go on."""
-    known = engine.catalogue.get(COUNT)
-    added = engine.catalogue.get("hotline_dissatisfied_share")
+    known = engine.catalogue.counted(COUNT)
+    added = engine.catalogue.counted("hotline_dissatisfied_share")
     assert known is not None and added is not None
     before = Engine(engine.pool, Catalogue([known]))
     await before.take(batch(records([event(1, APPENDED, kind="sms_rating", channel="hotline", score=1)])))

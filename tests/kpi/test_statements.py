@@ -21,7 +21,7 @@ from closedloop.kpi import statement_store
 from closedloop.kpi import store as segment_store
 from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.buckets import Bucketing, encode
-from closedloop.kpi.domain.catalogue import Catalogue, Indicator
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.statement import EPOCH, minute_at
 from closedloop.kpi.domain.stating import DAY
 from closedloop.kpi.reading import BucketReader
@@ -29,7 +29,7 @@ from closedloop.kpi.statements import Statements
 from kpi.events import frame
 
 SHIPPED = load_catalogue()
-FAILURES = SHIPPED.get("order_failure_rate")  # breached above 15 % within an hour, from 50 orders on, per region
+FAILURES = SHIPPED.counted("order_failure_rate")  # breached above 15 % within an hour, from 50 orders on, per region
 assert FAILURES is not None and FAILURES.threshold is not None
 WATCHING_FAILURES = Catalogue([FAILURES])
 NOON = (datetime(2025, 3, 18, 12, tzinfo=UTC) - EPOCH) // timedelta(minutes=1)
@@ -50,7 +50,7 @@ class Buckets:
         days = [row["minute"] // DAY for row in self._rows]
         return {day: str(days.count(day)) for day in sorted(set(days))}
 
-    async def totals(self, indicator: Indicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
+    async def totals(self, indicator: EventIndicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
         quantities = ("numerator", "denominator", "sample")
         schema = {"region": pl.String, "minute": pl.Int32} | dict.fromkeys(quantities, pl.Float64)
         frame = pl.DataFrame(self._rows, schema=schema).filter(pl.col("minute").is_between(from_minute, to_minute, closed="left"))

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedloop.kpi.catalogue_files import load_catalogue
-from closedloop.kpi.domain.catalogue import Threshold
 from closedloop.kpi.domain.statement import Series, Statement, series_key, withdrawal_of
 from closedloop.kpi.domain.stating import DAY, MAX_DAYS, Round, plan, state
+from closedloop.kpi.domain.thresholds import Threshold
 
 SUBJECT = load_catalogue().get("order_failure_rate")
 assert SUBJECT is not None

@@ -12,7 +12,7 @@ from closedloop.common.auth.roles import INDICATORS_READ
 from closedloop.common.events.rules import Refused, parse_time
 from closedloop.common.http.pages import Cursor, Limit, Page, decode_cursor, page_of
 from closedloop.common.http.problems import Forbidden, InvalidRequest, NotFound
-from closedloop.kpi.domain.catalogue import Catalogue, Indicator, IndicatorClass, Phase
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator, IndicatorClass, Phase
 from closedloop.kpi.domain.columns import DIMENSIONS
 from closedloop.kpi.domain.windows import (
     MOST_POINTS,
@@ -76,7 +76,7 @@ async def list_indicators(
         (
             indicator
             for indicator in catalogue.indicators
-            if all(value is None or getattr(indicator, name) == value for name, value in wanted.items())
+            if all(value is None or getattr(indicator, name, None) == value for name, value in wanted.items())
             and (after is None or indicator.id > after[0])
         ),
         key=lambda indicator: indicator.id,
@@ -91,7 +91,7 @@ async def read_indicator(request: Request, _: Reader, indicator_id: str) -> Indi
 
 @router.get("/{indicator_id}/value", summary="Its value over [at − window, at), to the minute", openapi_extra=_FILTERS)
 async def read_value(request: Request, reader: Reader, indicator_id: str, window: Window = "1h", at: Time = None) -> IndicatorValue:
-    indicator = _indicator(request, indicator_id)
+    indicator = _counted(request, indicator_id)
     values: Values = request.app.state.values
     filters = _filters(request, reader, indicator, _VALUE_PARAMETERS)
     value = await values.value(indicator, window, _minute(at, "at"), filters)
@@ -109,7 +109,7 @@ async def read_series(
     step: Annotated[str | None, Query(description="a number with m, h or d (the operator's days), or month")] = None,
     group_by: Annotated[list[str] | None, Query(description="one series per value of these dimensions")] = None,
 ) -> Series:
-    indicator = _indicator(request, indicator_id)
+    indicator = _counted(request, indicator_id)
     values: Values = request.app.state.values
     zone = request.app.state.zone
     filters = _filters(request, reader, indicator, _SERIES_PARAMETERS)
@@ -147,6 +147,13 @@ def _indicator(request: Request, indicator_id: str) -> Indicator:
     return indicator
 
 
+def _counted(request: Request, indicator_id: str) -> EventIndicator:
+    indicator = _indicator(request, indicator_id)
+    if not isinstance(indicator, EventIndicator):
+        raise NotFound(f"{indicator.id} is not computed from events.")
+    return indicator
+
+
 def _minute(text: str | None, field: str) -> int:
     """The whole minutes up to a time, or up to now. A `+` that a client forgot to encode comes as a space."""
     if text is None:
@@ -157,7 +164,7 @@ def _minute(text: str | None, field: str) -> int:
         raise InvalidRequest(str(refused), field=field) from None
 
 
-def _groups(names: Sequence[str], indicator: Indicator) -> tuple[str, ...]:
+def _groups(names: Sequence[str], indicator: EventIndicator) -> tuple[str, ...]:
     groups = tuple(dict.fromkeys(part for name in names for part in name.split(",") if part))
     for name in groups:
         if name not in indicator.dimensions:
@@ -165,7 +172,7 @@ def _groups(names: Sequence[str], indicator: Indicator) -> tuple[str, ...]:
     return groups
 
 
-def _filters(request: Request, principal: Principal, indicator: Indicator, own: frozenset[str]) -> dict[str, list[str]]:
+def _filters(request: Request, principal: Principal, indicator: EventIndicator, own: frozenset[str]) -> dict[str, list[str]]:
     """Dimension → values, from all parameters that are not the route's own; the regions never beyond the token's."""
     filters: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():

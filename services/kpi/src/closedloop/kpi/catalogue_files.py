@@ -8,7 +8,7 @@ from typing import Final
 
 import yaml
 
-from closedloop.kpi.domain.catalogue import Catalogue, Indicator
+from closedloop.kpi.domain.catalogue import Catalogue, CatalogueProblem, Indicator
 from closedloop.kpi.domain.entries import read_entry
 from closedloop.kpi.domain.expressions import suggestion
 
@@ -46,7 +46,10 @@ def load_catalogue(operators_own: Path | None = None, shipped: Traversable = SHI
                 indicators.append(indicator)
     if problems:
         raise CatalogueRefused(problems)
-    return Catalogue(indicators)
+    try:
+        return Catalogue(indicators)
+    except CatalogueProblem as refused:
+        raise CatalogueRefused(refused.problems) from None
 
 
 def _files(folder: Traversable) -> list[Traversable]:

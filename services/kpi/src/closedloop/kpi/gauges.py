@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from prometheus_client import Gauge
 
-from closedloop.kpi.domain.catalogue import Catalogue, Indicator
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.windows import Window, minute_of, window_start
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.values import REGION
@@ -64,7 +64,7 @@ class Gauges:
         return ranked[REGION].head(self._max_regions).to_list()
 
 
-def _set(indicator: Indicator, region: str, sums: Mapping[str, float]) -> None:
+def _set(indicator: EventIndicator, region: str, sums: Mapping[str, float]) -> None:
     sample = sums[indicator.sample_measure.name]
     if not sample and region != ALL_REGIONS:
         return

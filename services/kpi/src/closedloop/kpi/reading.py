@@ -13,7 +13,7 @@ import polars as pl
 from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import store
 from closedloop.kpi.domain.buckets import MINUTES_A_DAY, added_up, decode
-from closedloop.kpi.domain.catalogue import Catalogue, Indicator
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.columns import MINUTE
 
 HOUR: Final = 60
@@ -44,7 +44,7 @@ class BucketReader:
         async with self._pool.acquire() as connection:
             return {day: str(events) for day, events in (await store.read_days(connection, topic)).items()}
 
-    async def totals(self, indicator: Indicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
+    async def totals(self, indicator: EventIndicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
         """One row per group and minute in [from, to) that has events: the dimensions of `group_by`, `minute` (since 1970),
         `numerator`, `denominator` (absent for counts and sums) and `sample`. Groups where nothing counted are left out."""
         frame = await self.sums(indicator.topic, tuple(group_by), from_minute, to_minute)
@@ -129,7 +129,7 @@ class BucketReader:
             self._nbytes -= _nbytes(dropped)
 
 
-def quantities(sums: pl.DataFrame, indicator: Indicator, keys: Sequence[str]) -> pl.DataFrame:
+def quantities(sums: pl.DataFrame, indicator: EventIndicator, keys: Sequence[str]) -> pl.DataFrame:
     """The indicator's numerator, denominator (absent for counts and sums) and sample from the measures' sums."""
     wanted = {"numerator": indicator.numerator_measure, "denominator": indicator.denominator_measure}
     named = {name: measure.name for name, measure in wanted.items() if measure is not None}

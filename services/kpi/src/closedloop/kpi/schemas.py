@@ -1,72 +1,123 @@
 """Bodies of the REST answers."""
 
-from datetime import datetime
-from typing import Literal
+from datetime import date, datetime
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from closedloop.kpi.domain.catalogue import Better, Indicator, IndicatorClass, Phase
+from closedloop.kpi.domain.catalogue import (
+    Better,
+    Collection,
+    CompositeIndicator,
+    EventIndicator,
+    Granularity,
+    Indicator,
+    IndicatorClass,
+    Phase,
+    ReportedIndicator,
+)
+from closedloop.kpi.domain.thresholds import Chart, Level, Period, Rule
 from closedloop.kpi.domain.windows import Window, time_of
 from closedloop.kpi.values import Value
 
 
 class ThresholdView(BaseModel):
-    """When it is breached: the value over `window` is worse than `critical`, from `minimum_sample` events on, per group of `by`."""
+    """When it is breached: the value over `window` is worse than `critical` (or `warning`), from `minimum_sample` events on, for
+    `for_minutes`, per group of `by`; and over when it is better than that by `hysteresis`."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     window: str
+    warning: float | None
     critical: float
+    hysteresis: float
+    for_minutes: int
     minimum_sample: int
     by: list[str]
+    escalate_after_minutes: int
+
+
+class ControlView(BaseModel):
+    """The control chart: its kind, its periods, how many of them its limits come from, and its rules, per group of `by`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    chart: Chart
+    period: Period
+    baseline: int
+    rules: list[Rule]
+    by: list[str]
+    level: Level
 
 
 class IndicatorView(BaseModel):
-    """One entry of the catalogue."""
+    """One entry of the catalogue. `topic` to `parent` belong to one that is computed from events, `reported_by` and `is_level` to
+    one that is reported, `composite` to one that is composed of others."""
 
     id: str
     name_en: str
     name_zh: str
     process: str | None
     product: str | None
+    factor: str | None
     phase: Phase
     indicator_class: IndicatorClass = Field(serialization_alias="class")
     unit: str
     better: Better
     target: float | None
+    warning: float | None
+    critical: float | None
     owner: str
-    topic: str
-    filter: str
-    numerator: str
-    denominator: str | None
+    collection: Collection
+    granularity: Granularity
     dimensions: list[str]
-    threshold: ThresholdView | None
     formula: str | None
     note: str | None
+    version: int
+    valid_from: date | None
+    topic: str | None = None
+    filter: str | None = None
+    numerator: str | None = None
+    denominator: str | None = None
+    threshold: ThresholdView | None = None
+    control: ControlView | None = None
+    parent: str | None = None
+    reported_by: str | None = None
+    is_level: bool | None = None
+    composite: str | None = None
 
     @classmethod
     def of(cls, indicator: Indicator) -> "IndicatorView":
         """The entry as it is shown."""
-        threshold = indicator.threshold
-        return cls(
-            **{name: getattr(indicator, name) for name in _PLAIN},
-            filter=indicator.filter.text,
-            numerator=indicator.numerator.text,
-            denominator=indicator.denominator.text if indicator.denominator is not None else None,
-            dimensions=list(indicator.dimensions),
-            threshold=None
-            if threshold is None
-            else ThresholdView(
-                window=threshold.window,
-                critical=threshold.critical,
-                minimum_sample=threshold.minimum_sample,
-                by=list(threshold.by),
-            ),
-        )
+        return cls(**{name: getattr(indicator, name) for name in _PLAIN}, dimensions=list(indicator.dimensions), **_own(indicator))
 
 
 _PLAIN = (
-    *("id", "name_en", "name_zh", "process", "product", "phase", "indicator_class", "unit", "better", "target", "owner"),
-    *("topic", "formula", "note"),
+    *("id", "name_en", "name_zh", "process", "product", "factor", "phase", "indicator_class", "unit", "better"),
+    *("target", "warning", "critical", "owner", "collection", "granularity", "formula", "note", "version", "valid_from"),
 )
+
+
+def _own(indicator: Indicator) -> dict[str, Any]:
+    """What only this kind of indicator has."""
+    if isinstance(indicator, EventIndicator):
+        return {
+            "topic": indicator.topic,
+            "filter": indicator.filter.text,
+            "numerator": indicator.numerator.text,
+            "denominator": indicator.denominator.text if indicator.denominator is not None else None,
+            "threshold": ThresholdView.model_validate(indicator.threshold) if indicator.threshold is not None else None,
+            "control": ControlView.model_validate(indicator.control) if indicator.control is not None else None,
+            "parent": indicator.parent,
+        }
+    if isinstance(indicator, ReportedIndicator):
+        return {
+            "reported_by": indicator.reported_by,
+            "numerator": indicator.numerator,
+            "denominator": indicator.denominator,
+            "is_level": indicator.is_level,
+        }
+    return {"composite": indicator.composite.text} if isinstance(indicator, CompositeIndicator) else {}
 
 
 class ValueView(BaseModel):

@@ -19,9 +19,10 @@ from closedloop.common.outbox.store import Outgoing, own_event, put
 from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import statement_store as store
 from closedloop.kpi.domain import stating
-from closedloop.kpi.domain.catalogue import Catalogue, Indicator, Threshold
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.columns import SCHEMA
 from closedloop.kpi.domain.statement import EPOCH, Series, Statement, withdrawal_of
+from closedloop.kpi.domain.thresholds import Threshold
 
 log = structlog.get_logger()
 SOURCE: Final = "/closedloop/kpi"
@@ -40,7 +41,7 @@ class Buckets(Protocol):
         """UTC day since 1970 → a text that changes whenever the day's sums do (the number of events in them), where it has any."""
         ...
 
-    async def totals(self, indicator: Indicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
+    async def totals(self, indicator: EventIndicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
         """One row per group and minute in [from, to) that has events: the dimensions of `group_by`, `minute` (since 1970),
         `numerator`, `denominator` (absent for counts and sums) and `sample`."""
         ...
@@ -139,7 +140,7 @@ class Statements:
         return not round_.is_last
 
     async def _state(
-        self, round_: stating.Round, watched: Mapping[str, tuple[Indicator, Threshold]], stated: Mapping[str, Series]
+        self, round_: stating.Round, watched: Mapping[str, tuple[EventIndicator, Threshold]], stated: Mapping[str, Series]
     ) -> tuple[list[Series], list[Statement]]:
         """The series that moved in this round, and what is to be said."""
         moved: list[Series] = []
@@ -154,7 +155,7 @@ class Statements:
             made += some_made
         return moved, made
 
-    def _watched(self, topic: str) -> dict[str, tuple[Indicator, Threshold]]:
+    def _watched(self, topic: str) -> dict[str, tuple[EventIndicator, Threshold]]:
         return {i.id: (i, i.threshold) for i in self._catalogue.on(topic) if i.threshold is not None}
 
     def _tell(self, topic: str, upto: int, series: Mapping[str, Series], made: Sequence[Statement]) -> None:
@@ -170,12 +171,12 @@ class Statements:
             self._said()
 
 
-def _is_watched(series: Series, watched: Mapping[str, tuple[Indicator, Threshold]]) -> bool:
+def _is_watched(series: Series, watched: Mapping[str, tuple[EventIndicator, Threshold]]) -> bool:
     """Whether the catalogue still has the threshold, by the same dimensions."""
     return series.indicator_id in watched and set(watched[series.indicator_id][1].by) == series.dimensions.keys()
 
 
-def _no_totals(indicator: Indicator, threshold: Threshold) -> pl.DataFrame:
+def _no_totals(indicator: EventIndicator, threshold: Threshold) -> pl.DataFrame:
     quantities = ("numerator", "sample") if indicator.denominator is None else ("numerator", "denominator", "sample")
     schema: dict[str, type[pl.DataType]] = dict.fromkeys(threshold.by, pl.String) | {"minute": pl.Int64}
     return pl.DataFrame(schema=schema | dict.fromkeys(quantities, pl.Float64))

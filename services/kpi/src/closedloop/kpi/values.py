@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from closedloop.kpi.domain.catalogue import Catalogue, Indicator
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.columns import MINUTE
 from closedloop.kpi.domain.rolling import over_windows
 from closedloop.kpi.domain.windows import MOST_POINTS, TooManyPoints, Window, window_start
@@ -39,11 +39,11 @@ class Values:
         self._zone = zone
         self._kept = {topic: frozenset(catalogue.dimensions(topic)) for topic in catalogue.topics}
 
-    def keeps_regions(self, indicator: Indicator) -> bool:
+    def keeps_regions(self, indicator: EventIndicator) -> bool:
         """Whether its buckets can be told apart by region."""
         return REGION in self._kept[indicator.topic]
 
-    async def value(self, indicator: Indicator, window: Window, end: int, filters: Filters) -> Value:
+    async def value(self, indicator: EventIndicator, window: Window, end: int, filters: Filters) -> Value:
         """The sum over all that the filters let through."""
         start = window_start(window, end, self._zone)
         total = await self._reader.total(indicator.topic, self._dimensions(indicator, filters), start, end)
@@ -51,7 +51,7 @@ class Values:
         return _value(indicator, start, end, sums.row(0, named=True), {})
 
     async def series(
-        self, indicator: Indicator, window: Window, ends: Sequence[int], group_by: Sequence[str], filters: Filters
+        self, indicator: EventIndicator, window: Window, ends: Sequence[int], group_by: Sequence[str], filters: Filters
     ) -> list[Value]:
         """One value per group and end, group by group. Raises TooManyPoints."""
         if not ends:
@@ -71,7 +71,7 @@ class Values:
             found.append(_value(indicator, start, end, row, {name: row[name] for name in group_by}))
         return found
 
-    def _dimensions(self, indicator: Indicator, filters: Mapping[str, object]) -> tuple[str, ...]:
+    def _dimensions(self, indicator: EventIndicator, filters: Mapping[str, object]) -> tuple[str, ...]:
         """What to read: with the region always, so that one shape of the buckets serves most questions."""
         wanted = set(filters) | ({REGION} if self.keeps_regions(indicator) else set())
         return tuple(sorted(wanted))
@@ -81,7 +81,7 @@ def _filtered(sums: pl.DataFrame, filters: Filters) -> pl.DataFrame:
     return sums.filter([pl.col(name).is_in(list(values)) for name, values in filters.items()]) if filters else sums
 
 
-def _value(indicator: Indicator, start: int, end: int, sums: Mapping[str, float], group: Mapping[str, str | None]) -> Value:
+def _value(indicator: EventIndicator, start: int, end: int, sums: Mapping[str, float], group: Mapping[str, str | None]) -> Value:
     numerator, denominator = sums["numerator"], sums.get("denominator")
     value = indicator.value(numerator, denominator)
     return Value(start, end, value, numerator, denominator, int(sums["sample"]), group)

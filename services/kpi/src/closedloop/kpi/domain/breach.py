@@ -15,7 +15,8 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from closedloop.kpi.domain.catalogue import Indicator, Threshold
+from closedloop.kpi.domain.catalogue import EventIndicator
+from closedloop.kpi.domain.thresholds import Threshold
 
 Reason = Literal["critical", "back", "no data"]
 Counts: TypeAlias = npt.NDArray[np.int64]
@@ -49,7 +50,7 @@ class Transition:
 
 
 def transitions(
-    indicator: Indicator, threshold: Threshold, sums: MinuteSums, after: int, upto: int, breached: bool
+    indicator: EventIndicator, threshold: Threshold, sums: MinuteSums, after: int, upto: int, breached: bool
 ) -> list[Transition]:
     """What changes at the minutes in (after, upto]; `breached` is the state at `after`.
 
@@ -95,9 +96,9 @@ def _window_sums(quantities: Quantities, since: Counts, until: Counts) -> Quanti
     return (totals[until] - totals[since]) / _FINENESS
 
 
-def _values(indicator: Indicator, numerator: Quantities, denominator: Quantities) -> Quantities:
+def _values(indicator: EventIndicator, numerator: Quantities, denominator: Quantities) -> Quantities:
     """`Indicator.value` in columns; no number where the denominator is 0."""
     if indicator.denominator is None:
         return numerator
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(denominator == 0, np.nan, numerator * indicator.factor / denominator)
+        return np.where(denominator == 0, np.nan, numerator * indicator.factor_of_unit / denominator)

@@ -1,53 +1,48 @@
-"""The indicator catalogue: what is measured, from which events, by what formula, for whom.
+"""The indicator catalogue: what is measured, from what, by what formula, for whom, and when it is bad.
 
-An indicator adds up, over the events of one topic that pass its `filter`, a numerator and (for a ratio or a mean) a denominator:
+An indicator is got in one of three ways:
 
-    count   numerator: 1
-    sum     numerator: duration_s
-    ratio   numerator: status = 'failed'        denominator: 1
-    mean    numerator: duration_s               denominator: 1
+- from the events of one topic as they come (`EventIndicator`): over those that pass its `filter` it adds up a numerator and, for a
+  ratio or a mean, a denominator
 
-An event counts only where all that its formula asks for is known: one without `duration_s` is not in the mean's denominator either.
+      count   numerator: 1
+      sum     numerator: duration_s
+      ratio   numerator: status = 'failed'        denominator: 1
+      mean    numerator: duration_s               denominator: 1
+
+  An event counts only where all that its formula asks for is known: one without `duration_s` is not in the mean's denominator
+  either.
+- reported for a period by an extract, a test, a survey or a third party (`ReportedIndicator`)
+- composed of other indicators (`CompositeIndicator`)
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Final, Literal
 
 from closedloop.kpi.domain.columns import DIMENSIONS
-from closedloop.kpi.domain.expressions import Formula
+from closedloop.kpi.domain.composition import Composition
+from closedloop.kpi.domain.expressions import Formula, suggestion
 from closedloop.kpi.domain.measures import Measure, counted, summed
+from closedloop.kpi.domain.thresholds import Control, Threshold
 
 Phase = Literal["ex_ante", "in_process", "ex_post"]
 IndicatorClass = Literal["operating", "complaint", "perception"]
 Better = Literal["higher", "lower"]
-
-THRESHOLD_WINDOWS: Final = {"5m": 5, "1h": 60, "24h": 24 * 60, "7d": 7 * 24 * 60, "30d": 30 * 24 * 60}
-"""Windows over which a threshold may look, in minutes. They slide, so the operator's time zone plays no part in them."""
+Collection = Literal["events", "system_extract", "mystery_customer", "third_party", "survey", "derived"]
+"""How the figures are got. `derived`: from other indicators."""
+Granularity = Literal["minute", "day", "month", "quarter", "year"]
+"""The finest period for which there is a value of its own."""
 
 UNIT_FACTORS: Final = {"percent": 100.0}
 """What a ratio is multiplied with to stand in its unit; 1 for all others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """Breached while the value over `window` is worse than `critical`, from `minimum_sample` events on, per group of `by`."""
-
-    window: str
-    critical: float
-    minimum_sample: int
-    by: tuple[str, ...] = ()
-
-    @property
-    def window_minutes(self) -> int:
-        """The window's length."""
-        return THRESHOLD_WINDOWS[self.window]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Indicator:
-    """One entry of the catalogue, checked. `place` is where it was written, such as `orders.yaml:12`."""
+    """What every entry of the catalogue says, checked. `place` is where it was written, such as `orders.yaml:12`."""
 
     id: str
     name_en: str
@@ -57,18 +52,52 @@ class Indicator:
     unit: str
     better: Better
     owner: str
+    dimensions: tuple[str, ...]
+    collection: Collection
+    granularity: Granularity
+    process: str | None = None
+    product: str | None = None
+    factor: str | None = None
+    """The quality factor within its process, such as `usability`."""
+    target: float | None = None
+    """What a month should reach."""
+    warning: float | None = None
+    """A month that is worse than this is a warning."""
+    critical: float | None = None
+    """A month that is worse than this is critical."""
+    formula: str | None = None
+    note: str | None = None
+    version: int = 1
+    valid_from: date | None = None
+    """The first day, on the operator's calendar, for which this version's values are meant; None: from ever."""
+    place: str = ""
+
+    @property
+    def factor_of_unit(self) -> float:
+        """What the ratio is multiplied with to stand in the indicator's unit."""
+        return 1.0
+
+    def value(self, numerator: float, denominator: float | None) -> float | None:
+        """The value in the indicator's unit, from the sums. None where the denominator is 0: nothing happened, nothing is known."""
+        if denominator is None:
+            return numerator
+        return numerator * UNIT_FACTORS.get(self.unit, 1.0) / denominator if denominator else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventIndicator(Indicator):
+    """Computed from the events of one topic."""
+
     topic: str
     filter: Formula
     numerator: Formula
-    denominator: Formula | None
-    dimensions: tuple[str, ...]
-    process: str | None = None
-    product: str | None = None
-    target: float | None = None
+    denominator: Formula | None = None
     threshold: Threshold | None = None
-    formula: str | None = None
-    note: str | None = None
-    place: str = ""
+    control: Control | None = None
+    parent: str | None = None
+    """An indicator on the same topic: while a series of it stands breached, none of this one's in the same groups begins to."""
+    export: tuple[str, ...] = ()
+    """The dimensions by which it is told apart in Prometheus."""
 
     @cached_property
     def sample_measure(self) -> Measure:
@@ -92,36 +121,76 @@ class Indicator:
         return tuple(dict.fromkeys(measure for measure in wanted if measure is not None))
 
     @property
-    def factor(self) -> float:
+    def factor_of_unit(self) -> float:
         """What the ratio is multiplied with to stand in the indicator's unit."""
         return 1.0 if self.denominator is None else UNIT_FACTORS.get(self.unit, 1.0)
 
-    def value(self, numerator: float, denominator: float | None) -> float | None:
-        """The value in the indicator's unit, from the sums. None where the denominator is 0: nothing happened, nothing is known."""
-        if self.denominator is None:
-            return numerator
-        return numerator * self.factor / denominator if denominator else None
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedIndicator(Indicator):
+    """Reported for a period: a numerator and a denominator, or one value. The texts say what each is."""
+
+    reported_by: str
+    """The system, test or third party that it comes from."""
+    numerator: str | None = None
+    denominator: str | None = None
+    is_level: bool = False
+    """Whether it is a level, such as a number of customers: over a time it is the last one known, and is not added up."""
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether numerator and denominator are reported, and not the value alone."""
+        return self.denominator is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompositeIndicator(Indicator):
+    """Computed from other indicators."""
+
+    composite: Composition
+
+
+class CatalogueProblem(ValueError):
+    """Entries that do not fit together; each of `problems` is a sentence."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 class Catalogue:
-    """All indicators, in the order of their files. Ids are unique."""
+    """All indicators, in the order of their files. Ids are unique. Raises CatalogueProblem where one names another that is not
+    there, or that does not fit."""
 
     def __init__(self, indicators: Iterable[Indicator]) -> None:
         self.indicators: Final = tuple(indicators)
         self._by_id = {indicator.id: indicator for indicator in self.indicators}
+        problems = [problem for indicator in self.indicators for problem in _unfitting(indicator, self._by_id)]
+        if problems:
+            raise CatalogueProblem(problems)
 
     def get(self, indicator_id: str) -> Indicator | None:
         """The indicator of this id, or None."""
         return self._by_id.get(indicator_id)
 
+    def counted(self, indicator_id: str) -> EventIndicator | None:
+        """The indicator of this id where it is computed from events, or None."""
+        indicator = self._by_id.get(indicator_id)
+        return indicator if isinstance(indicator, EventIndicator) else None
+
+    @cached_property
+    def from_events(self) -> tuple[EventIndicator, ...]:
+        """Those that events are counted for."""
+        return tuple(indicator for indicator in self.indicators if isinstance(indicator, EventIndicator))
+
     @cached_property
     def topics(self) -> tuple[str, ...]:
         """The topics that the indicators read."""
-        return tuple(dict.fromkeys(indicator.topic for indicator in self.indicators))
+        return tuple(dict.fromkeys(indicator.topic for indicator in self.from_events))
 
-    def on(self, topic: str) -> tuple[Indicator, ...]:
+    def on(self, topic: str) -> tuple[EventIndicator, ...]:
         """The indicators of one topic."""
-        return tuple(indicator for indicator in self.indicators if indicator.topic == topic)
+        return tuple(indicator for indicator in self.from_events if indicator.topic == topic)
 
     def measures(self, topic: str) -> tuple[Measure, ...]:
         """What must be added up over the topic's frame, each once: indicators with the same formula share theirs."""
@@ -136,3 +205,40 @@ class Catalogue:
         """The columns of the topic's frame that measures and dimensions look at, derived ones among them."""
         looked_at = {column for measure in self.measures(topic) for column in measure.columns}
         return frozenset(looked_at | set(self.dimensions(topic)))
+
+
+def _unfitting(indicator: Indicator, known: Mapping[str, Indicator]) -> list[str]:
+    where = f"{indicator.place}: {indicator.id}"
+    if isinstance(indicator, CompositeIndicator):
+        return [
+            problem
+            for part in indicator.composite.parts
+            if (problem := _unfitting_part(f"{where}: composite: `{part}`", known.get(part), part, indicator, known))
+        ]
+    if isinstance(indicator, EventIndicator) and indicator.parent is not None:
+        parent = known.get(indicator.parent)
+        field = f"{where}: parent: `{indicator.parent}`"
+        if not isinstance(parent, EventIndicator):
+            return [f"{field} is no indicator that is computed from events{suggestion(indicator.parent, known)}"]
+        if parent.topic != indicator.topic:
+            return [f"{field} reads {parent.topic}, and not {indicator.topic} as this one: they would not be judged together"]
+        if parent.threshold is None:
+            return [f"{field} has no threshold, so it never stands breached"]
+        if parent.parent is not None:
+            return [f"{field} has a parent itself; inhibition has one step"]
+        if indicator.threshold is None:
+            return [f"{where}: parent: needs a `threshold` here, of which there is something to hold back"]
+        if not set(parent.threshold.by) <= set(indicator.threshold.by):
+            return [f"{field} is judged by {', '.join(parent.threshold.by)}, which this one is not told apart by"]
+    return []
+
+
+def _unfitting_part(
+    where: str, part: Indicator | None, name: str, composite: CompositeIndicator, known: Mapping[str, Indicator]
+) -> str | None:
+    if part is None:
+        return f"{where} is no indicator's id{suggestion(name, known)}"
+    if isinstance(part, CompositeIndicator):
+        return f"{where} is a composite itself; name its parts"
+    missing = [dimension for dimension in composite.dimensions if dimension not in part.dimensions]
+    return f"{where} is not told apart by {', '.join(missing)}" if missing else None

@@ -11,7 +11,8 @@ import msgspec
 
 from closedloop.common.events.model import IndicatorBreachData
 from closedloop.kpi.domain.breach import Reason, Transition
-from closedloop.kpi.domain.catalogue import Indicator, Threshold
+from closedloop.kpi.domain.catalogue import EventIndicator
+from closedloop.kpi.domain.thresholds import Threshold
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Kind = Literal["breached", "recovered"]
@@ -69,7 +70,9 @@ class Statement:
         return minute_at(self.end)
 
 
-def statement_of(indicator: Indicator, threshold: Threshold, dimensions: Mapping[str, str], transition: Transition) -> Statement:
+def statement_of(
+    indicator: EventIndicator, threshold: Threshold, dimensions: Mapping[str, str], transition: Transition
+) -> Statement:
     """The statement of a series' transition."""
     data = IndicatorBreachData(
         indicator_id=indicator.id,

@@ -12,8 +12,9 @@ import msgspec
 import polars as pl
 
 from closedloop.kpi.domain.breach import MinuteSums, Quantities, transitions
-from closedloop.kpi.domain.catalogue import Indicator, Threshold
+from closedloop.kpi.domain.catalogue import EventIndicator
 from closedloop.kpi.domain.statement import Series, Statement, series_key, statement_of
+from closedloop.kpi.domain.thresholds import Threshold
 
 DAY: Final = 24 * 60
 MAX_DAYS: Final = 62
@@ -61,7 +62,7 @@ def plan(existing: Iterable[int], changed: Iterable[int], stated: Iterable[tuple
 
 
 def state(
-    indicator: Indicator, threshold: Threshold, totals: pl.DataFrame, known: Mapping[str, Series], upto: int
+    indicator: EventIndicator, threshold: Threshold, totals: pl.DataFrame, known: Mapping[str, Series], upto: int
 ) -> tuple[list[Series], list[Statement]]:
     """The indicator's series as they stand at minute `upto` (those that moved), and the statements on the way there.
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo
 
-from closedloop.kpi.domain.catalogue import THRESHOLD_WINDOWS
+from closedloop.kpi.domain.thresholds import THRESHOLD_WINDOWS
 
 Window: TypeAlias = Literal["5m", "1h", "24h", "7d", "30d", "month"]
 WINDOWS: Final[tuple[Window, ...]] = get_args(Window)
