@@ -98,7 +98,7 @@ def _composite(reader: EntryReader, place: str) -> Indicator | None:
     common = _common(reader, ALL_DIMENSIONS, "dimension")
     granularity = reader.take("granularity", one_of(get_args(Granularity)))
     formula_ = reader.take("composite", _composition)
-    if reader.problems or formula_ is None:
+    if reader.problems or formula_ is None or granularity is None:
         return None
     return CompositeIndicator(**common, granularity=granularity, collection="derived", composite=formula_, place=place)
 
