@@ -25,7 +25,8 @@ from closedloop.kpi.domain.windows import (
     points,
 )
 from closedloop.kpi.schemas import IndicatorValue, IndicatorView, Point, Series
-from closedloop.kpi.values import REGION, Values
+from closedloop.kpi.value import REGION
+from closedloop.kpi.values import Values
 
 router = Router(prefix="/v1/indicators", tags=["indicators"])
 Reader = Annotated[Principal, Depends(Requires(INDICATORS_READ))]

@@ -11,7 +11,7 @@ from prometheus_client import Gauge
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.windows import Window, minute_of, window_start
 from closedloop.kpi.reading import BucketReader
-from closedloop.kpi.values import REGION
+from closedloop.kpi.value import REGION
 
 ALL_REGIONS: Final = "*"
 """The label of the whole; no region's code can be this."""

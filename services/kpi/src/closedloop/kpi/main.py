@@ -23,6 +23,7 @@ from closedloop.kpi.consumer import KpiProcessor
 from closedloop.kpi.counting import Counting
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.windows import Window
+from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.gauges import Gauges
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.settings import MEGABYTE, KpiSettings
@@ -45,7 +46,7 @@ def build(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         def wire(parts: Parts) -> tuple[KpiProcessor, dict[str, Job]]:
             reader = BucketReader(parts.pool, catalogue, settings.bucket_cache_mb * MEGABYTE)
-            app.state.values = Values(reader, catalogue, operator.zone)
+            app.state.values = Values(EventValues(reader, catalogue, operator.zone))
             counting = Counting(catalogue, settings.seen_cache_mb * MEGABYTE, settings.dissatisfied_below)
             compaction = Compaction(parts.pool, settings.retention)
             window = cast(Window, settings.gauge_window)

@@ -18,7 +18,7 @@ from closedloop.kpi.domain.catalogue import (
 )
 from closedloop.kpi.domain.thresholds import Chart, Level, Period, Rule
 from closedloop.kpi.domain.windows import Window, time_of
-from closedloop.kpi.values import Value
+from closedloop.kpi.value import Value
 
 
 class ThresholdView(BaseModel):

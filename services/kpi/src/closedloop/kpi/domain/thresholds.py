@@ -1,0 +1,61 @@
+"""What is judged of an indicator as events come: fixed thresholds over a rolling window, and control charts over whole periods."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Level = Literal["warning", "critical"]
+Chart = Literal["xmr", "p", "u"]
+Period = Literal["hour", "day"]
+Rule = Literal["beyond_limit", "two_of_three", "four_of_five", "eight_on_one_side"]
+
+THRESHOLD_WINDOWS: Final = {"5m": 5, "1h": 60, "24h": 24 * 60, "7d": 7 * 24 * 60, "30d": 30 * 24 * 60}
+"""Windows over which a threshold may look, in minutes. They slide, so the operator's time zone plays no part in them."""
+
+ESCALATE_AFTER_MINUTES: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """A time of the week, on the operator's clock, in which no breach begins; one that stands may go on, and may end.
+
+    `weekdays`: 0 is Monday; `start` and `end`: minutes of the day, end excluded; an end before the start is on the next day.
+    """
+
+    weekdays: frozenset[int]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Breached while the value over `window` is worse than `critical` (or than `warning`, where there is one) on at least
+    `minimum_sample` events, for `for_minutes` on end; over once it is better than that by `hysteresis`. Per group of `by`."""
+
+    window: str
+    critical: float
+    minimum_sample: int
+    by: tuple[str, ...] = ()
+    warning: float | None = None
+    hysteresis: float = 0.0
+    """In the indicator's unit."""
+    for_minutes: int = 0
+    escalate_after_minutes: int = ESCALATE_AFTER_MINUTES
+    """How long a breach may stand before it is escalated, and then again, until somebody acknowledges it."""
+    mute: tuple[Mute, ...] = ()
+
+    @property
+    def window_minutes(self) -> int:
+        """The window's length."""
+        return THRESHOLD_WINDOWS[self.window]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control chart over whole periods of the operator's clock; its limits come from the `baseline` periods before."""
+
+    chart: Chart
+    period: Period
+    baseline: int
+    rules: tuple[Rule, ...]
+    by: tuple[str, ...] = ()
+    level: Level = "warning"
