@@ -15,6 +15,7 @@ from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.settings import AuthSettings
 from closedloop.kpi import api
+from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.values import Values
 from closedloop.local.issuer import Issuer
 from kpi.counting import Engine
@@ -62,7 +63,7 @@ async def desk(engine: Engine, tmp_path: Path) -> AsyncIterator[Desk]:
     app = create_app("kpi", "test", authenticator=Authenticator(auth), health=Health(), routers=[api.router], lifespan=lifespan)
     app.state.catalogue = engine.catalogue
     app.state.zone = ZoneInfo("Asia/Shanghai")
-    app.state.values = Values(engine.reader, engine.catalogue, app.state.zone)
+    app.state.values = Values(EventValues(engine.reader, engine.catalogue, app.state.zone))
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kpi") as client:
         yield Desk(client, issuer, engine)
