@@ -26,6 +26,9 @@ from closedloop.kpi.domain.windows import Window
 from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.gauges import Gauges
 from closedloop.kpi.reading import BucketReader
+from closedloop.kpi.reports import api as reports
+from closedloop.kpi.reports.gathering import Gathering
+from closedloop.kpi.reports.service import Reports
 from closedloop.kpi.settings import MEGABYTE, KpiSettings
 from closedloop.kpi.statements import Statements
 from closedloop.kpi.values import Values
@@ -46,7 +49,9 @@ def build(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         def wire(parts: Parts) -> tuple[KpiProcessor, dict[str, Job]]:
             reader = BucketReader(parts.pool, catalogue, settings.bucket_cache_mb * MEGABYTE)
-            app.state.values = Values(EventValues(reader, catalogue, operator.zone))
+            values = app.state.values = Values(EventValues(reader, catalogue, operator.zone))
+            gathering = Gathering(values, catalogue, operator.zone)
+            app.state.reports = Reports(parts.pool, gathering, catalogue, operator.zone)
             counting = Counting(catalogue, settings.seen_cache_mb * MEGABYTE, settings.dissatisfied_below)
             compaction = Compaction(parts.pool, settings.retention)
             window = cast(Window, settings.gauge_window)
@@ -77,7 +82,7 @@ def build(
         "Rolling indicators of service quality, and their breaches",
         authenticator=Authenticator(auth),
         health=Health(),
-        routers=[api.router, operations_routes()],
+        routers=[api.router, reports.router, operations_routes()],
         lifespan=lifespan,
     )
     app.state.catalogue = catalogue

@@ -6,6 +6,7 @@ EVENTS_WRITE: Final = "events:write"
 INDICATORS_READ: Final = "indicators:read"
 MEASUREMENTS_WRITE: Final = "measurements:write"
 REPORTS_READ: Final = "reports:read"
+REPORTS_WRITE: Final = "reports:write"
 TICKETS_READ: Final = "tickets:read"
 TICKETS_WRITE: Final = "tickets:write"
 RECOVERIES_READ: Final = "recoveries:read"
@@ -21,6 +22,7 @@ ALL_SCOPES: Final = frozenset(
         INDICATORS_READ,
         MEASUREMENTS_WRITE,
         REPORTS_READ,
+        REPORTS_WRITE,
         TICKETS_READ,
         TICKETS_WRITE,
         RECOVERIES_READ,
@@ -41,6 +43,7 @@ SCOPES_BY_ROLE: Final[dict[str, frozenset[str]]] = {
             INDICATORS_READ,
             MEASUREMENTS_WRITE,
             REPORTS_READ,
+            REPORTS_WRITE,
             TICKETS_READ,
             TICKETS_WRITE,
             RECOVERIES_READ,

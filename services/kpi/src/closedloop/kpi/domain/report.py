@@ -1,0 +1,237 @@
+"""The monthly quality report: what every indicator was in a month, how that compares, and what is done where it falls short.
+
+A month is the operator's calendar month. Everything here is data and arithmetic; `reports/` gathers, keeps, and draws it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, TypeAlias
+
+from closedloop.kpi.domain.catalogue import Indicator
+
+Judgement = Literal["ok", "short", "warning", "critical", "no_data", "not_judged"]
+"""`short`: worse than the target, and no warning yet. `not_judged`: the catalogue has neither target nor levels for it."""
+SHORTCOMINGS: Final[frozenset[Judgement]] = frozenset({"short", "warning", "critical"})
+TREND_MONTHS: Final = 13
+"""So many months stand in a trend: the report's own, and back to the same month of the year before."""
+WORST_UNITS: Final = 5
+Month: TypeAlias = str
+"""Such as 2026-10."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """An indicator's figure: value in its unit, and what it came from. `sample` counts events, or reported figures."""
+
+    value: float | None
+    numerator: float
+    denominator: float | None
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class MonthAmount:
+    """The figure of one month of a trend."""
+
+    month: Month
+    amount: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class UnitAmount:
+    """The figure of one region."""
+
+    region: str
+    amount: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """What was stated on `indicators` about one series: it began at `began`; `ended` is None while it stands."""
+
+    series: str
+    began: datetime
+    ended: datetime | None
+    value: float | None
+    threshold: float
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """What somebody who answers for the indicator says of its month."""
+
+    by: str
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a measure is, as of a time."""
+
+    by: str
+    at: datetime
+    percent: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """An improvement measure: what is done, by whom, until when, and how far it is."""
+
+    id: str
+    text: str
+    owner: str
+    due: str
+    state: str
+    progress: Sequence[Progress]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One indicator in the report. `month_on_month` and `year_on_year` are differences in its unit; None where one side is unknown.
+    `short_since`: the first month of those, without a gap, in which it fell short; None where it does not."""
+
+    indicator_id: str
+    name_en: str
+    name_zh: str
+    factor: str | None
+    phase: str
+    indicator_class: str
+    collection: str
+    unit: str
+    better: str
+    owner: str
+    formula: str | None
+    target: float | None
+    warning: float | None
+    critical: float | None
+    judgement: Judgement
+    amount: Amount
+    month_on_month: float | None
+    year_on_year: float | None
+    trend: Sequence[MonthAmount]
+    worst_units: Sequence[UnitAmount]
+    breaches: Sequence[Breach]
+    short_since: Month | None
+    comments: Sequence[Comment]
+    measures: Sequence[Measure]
+    drill: str
+    """The path at which kpi's REST interface answers with this very figure; dimensions of the indicator can be added as filters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A product or a process with its indicators."""
+
+    kind: Literal["product", "process"]
+    name: str
+    figures: Sequence[Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class Restated:
+    """A figure that later data has changed since its report was published."""
+
+    month: Month
+    indicator_id: str
+    name_en: str
+    unit: str
+    published: Amount
+    now: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A month's report over [start, end). `restated` lists what changed since their publication in the months before."""
+
+    month: Month
+    zone: str
+    start: datetime
+    end: datetime
+    gathered_at: datetime
+    sections: Sequence[Section]
+    restated: Sequence[Restated]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All figures, section by section."""
+        return [figure for section in self.sections for figure in section.figures]
+
+    @property
+    def uncommented(self) -> list[Figure]:
+        """The figures that fall short and of which nobody who answers for them has said anything yet."""
+        return [figure for figure in self.figures if figure.judgement in SHORTCOMINGS and not figure.comments]
+
+
+def judged(indicator: Indicator, value: float | None) -> Judgement:
+    """A month's value against the entry's levels, the worst first."""
+    levels: tuple[tuple[Judgement, float | None], ...] = (
+        ("critical", indicator.critical),
+        ("warning", indicator.warning),
+        ("short", indicator.target),
+    )
+    if all(level is None for _, level in levels):
+        return "not_judged"
+    if value is None:
+        return "no_data"
+    return next((name for name, level in levels if level is not None and _is_worse(value, level, indicator.better)), "ok")
+
+
+def difference(now: Amount, before: Amount) -> float | None:
+    """What the value moved by, in the indicator's unit; None where one of the two is unknown."""
+    return None if now.value is None or before.value is None else now.value - before.value
+
+
+def worst(units: Iterable[UnitAmount], better: str, most: int = WORST_UNITS) -> list[UnitAmount]:
+    """The regions with the worst values, the worst first; equal ones by their code. Those without a value are left out."""
+    known = [unit for unit in units if unit.amount.value is not None]
+    sign = 1 if better == "higher" else -1
+    return sorted(known, key=lambda unit: (sign * (unit.amount.value or 0.0), unit.region))[:most]
+
+
+def in_sections(figures: Iterable[tuple[Indicator, Figure]]) -> list[Section]:
+    """Products first, then processes, each by name. An indicator of a product's process stands with the product."""
+    found: dict[tuple[Literal["product", "process"], str], list[Figure]] = {}
+    for indicator, figure in figures:
+        key: tuple[Literal["product", "process"], str] = (
+            ("product", indicator.product) if indicator.product is not None else ("process", indicator.process or "")
+        )
+        found.setdefault(key, []).append(figure)
+    order = {"product": 0, "process": 1}
+    return [Section(*key, tuple(found[key])) for key in sorted(found, key=lambda key: (order[key[0]], key[1]))]
+
+
+def short_since(judgement: Judgement, month: Month, open_since: Month | None) -> Month | None:
+    """The month from which it falls short: the one in which its open shortcoming began, or this one."""
+    return (open_since or month) if judgement in SHORTCOMINGS else None
+
+
+def restated(month: Month, published: Mapping[str, Figure], now: Mapping[str, Amount], tolerance: float = 1e-9) -> list[Restated]:
+    """The published figures of a month that are others now, in the report's order. Sums of fractions may differ in their last
+    digits from day to day, as the order of adding does; that is no restatement."""
+    changed = []
+    for indicator_id, figure in published.items():
+        amount = now.get(indicator_id)
+        if amount is not None and not _same(figure.amount, amount, tolerance):
+            changed.append(Restated(month, indicator_id, figure.name_en, figure.unit, figure.amount, amount))
+    return changed
+
+
+def _same(one: Amount, other: Amount, tolerance: float) -> bool:
+    return one.sample == other.sample and all(
+        _close(a, b, tolerance)
+        for a, b in ((one.value, other.value), (one.numerator, other.numerator), (one.denominator, other.denominator))
+    )
+
+
+def _close(a: float | None, b: float | None, tolerance: float) -> bool:
+    if a is None or b is None:
+        return a is b
+    return abs(a - b) <= tolerance * max(1.0, abs(a), abs(b))
+
+
+def _is_worse(value: float, level: float, better: str) -> bool:
+    return value < level if better == "higher" else value > level

@@ -1,0 +1,109 @@
+"""Gathers a month's report from the indicators' figures and from what people added."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from closedloop.kpi.domain import report
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
+from closedloop.kpi.domain.months import bounds, earlier
+from closedloop.kpi.domain.report import Amount, Breach, Comment, Figure, Measure, Month, MonthAmount, Report, Restated, UnitAmount
+from closedloop.kpi.domain.windows import time_of
+from closedloop.kpi.value import REGION, Value
+from closedloop.kpi.values import Values
+
+WINDOW: Final = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What stands beside the figures of a month, by indicator."""
+
+    breaches: Mapping[str, Sequence[Breach]]
+    comments: Mapping[str, Sequence[Comment]]
+    measures: Mapping[str, Sequence[Measure]]
+    open_since: Mapping[str, Month]
+    """Shortcomings that earlier reports left open → the month in which each began."""
+
+
+class Gathering:
+    """Asks for every indicator's month, the months before, and the regions."""
+
+    def __init__(self, values: Values, catalogue: Catalogue, zone: ZoneInfo) -> None:
+        self._values = values
+        self._catalogue = catalogue
+        self._zone = zone
+
+    async def report(self, month: Month, now: int, gathered_at: datetime, added: Added, restated: Sequence[Restated]) -> Report:
+        """The month up to minute `now`, whole where that lies after its end."""
+        start, end = bounds(month, self._zone)
+        end = min(end, now)
+        figures = [
+            (indicator, await self._figure(indicator, month, end, added))
+            for indicator in sorted(self._catalogue.from_events, key=lambda one: one.id)
+        ]
+        return Report(
+            month=month,
+            zone=self._zone.key,
+            start=time_of(start),
+            end=time_of(end),
+            gathered_at=gathered_at,
+            sections=report.in_sections(figures),
+            restated=restated,
+        )
+
+    async def amounts(self, month: Month, indicator_ids: Sequence[str]) -> dict[str, Amount]:
+        """What a whole month's figures are now; of indicators that the catalogue still has."""
+        _, end = bounds(month, self._zone)
+        found = {}
+        for indicator_id in indicator_ids:
+            indicator = self._catalogue.counted(indicator_id)
+            if indicator is not None:
+                [value] = await self._values.series(indicator, WINDOW, [end], (), {})
+                found[indicator_id] = _amount(value)
+        return found
+
+    async def _figure(self, indicator: EventIndicator, month: Month, end: int, added: Added) -> Figure:
+        months = [earlier(month, back) for back in range(report.TREND_MONTHS - 1, -1, -1)]
+        ends = [*(bounds(one, self._zone)[1] for one in months[:-1]), end]
+        values = await self._values.series(indicator, WINDOW, ends, (), {})
+        trend = [MonthAmount(one, _amount(value)) for one, value in zip(months, values, strict=True)]
+        amount = trend[-1].amount
+        judgement = report.judged(indicator, amount.value)
+        return Figure(
+            indicator_id=indicator.id,
+            name_en=indicator.name_en,
+            name_zh=indicator.name_zh,
+            factor=indicator.factor,
+            phase=indicator.phase,
+            indicator_class=indicator.indicator_class,
+            collection=indicator.collection,
+            unit=indicator.unit,
+            better=indicator.better,
+            owner=indicator.owner,
+            formula=indicator.formula,
+            target=indicator.target,
+            warning=indicator.warning,
+            critical=indicator.critical,
+            judgement=judgement,
+            amount=amount,
+            month_on_month=report.difference(amount, trend[-2].amount),
+            year_on_year=report.difference(amount, trend[0].amount),
+            trend=trend,
+            worst_units=report.worst(await self._units(indicator, end), indicator.better),
+            breaches=added.breaches.get(indicator.id, ()),
+            short_since=report.short_since(judgement, month, added.open_since.get(indicator.id)),
+            comments=added.comments.get(indicator.id, ()),
+            measures=added.measures.get(indicator.id, ()),
+            drill=f"/v1/indicators/{indicator.id}/value?window={WINDOW}&at={time_of(end).strftime('%Y-%m-%dT%H:%M:%SZ')}",
+        )
+
+    async def _units(self, indicator: EventIndicator, end: int) -> list[UnitAmount]:
+        groups = await self._values.series(indicator, WINDOW, [end], (REGION,), {})
+        return [UnitAmount(region, _amount(value)) for value in groups if (region := value.group[REGION]) is not None]
+
+
+def _amount(value: Value) -> Amount:
+    return Amount(value.value, value.numerator, value.denominator, value.sample)

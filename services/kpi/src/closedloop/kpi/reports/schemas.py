@@ -1,0 +1,108 @@
+"""Bodies of the reports' routes."""
+
+from datetime import date, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+
+
+class NewComment(BaseModel):
+    """What an owner says of an indicator's month."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    indicator_id: Name
+    text: Text
+
+
+class Publication(BaseModel):
+    """Publishing for good. `because` is needed where an indicator that falls short has no comment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    because: Text | None = None
+
+
+class NewImprovement(BaseModel):
+    """A measure against a shortcoming."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    indicator_id: Name
+    text: Text
+    owner: Name = Field(description="the unit or person that carries it out")
+    due: date
+
+
+class NewProgress(BaseModel):
+    """How far a measure is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    percent: int = Field(ge=0, le=100)
+    state: Literal["open", "done", "dropped"] = "open"
+    text: Text
+
+
+class ReportHead(BaseModel):
+    """A report and where it stands. `uncommented` are the indicators that fall short and have no comment (in a draft)."""
+
+    month: str
+    version: int
+    state: Literal["draft", "commented", "published"]
+    published_at: datetime | None = None
+    published_by: str | None = None
+    sha256: str | None = Field(None, description="of the published JSON, hexadecimal")
+    uncommented: list[str] | None = None
+
+
+class ImprovementView(BaseModel):
+    """A measure as it stands."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    version: int
+    indicator_id: str
+    text: str
+    owner: str
+    due: date
+    state: Literal["open", "done", "dropped"]
+    created_by: str
+    created_at: datetime
+
+
+class AmountView(BaseModel):
+    """A figure."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    value: float | None
+    numerator: float
+    denominator: float | None
+    sample: int
+
+
+class RestatedItem(BaseModel):
+    """A figure that is another one since it was published."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    month: str
+    indicator_id: str
+    name_en: str
+    unit: str
+    published: AmountView
+    now: AmountView
+
+
+class Restatement(BaseModel):
+    """What later data changed in a published report, item by item; empty where nothing did."""
+
+    month: str
+    sha256: str = Field(description="of the report as it was published")
+    items: list[RestatedItem]

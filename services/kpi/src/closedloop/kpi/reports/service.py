@@ -1,0 +1,263 @@
+"""Use cases of the monthly report: gather a draft, comment, publish for good, restate, and follow measures."""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel
+
+from closedloop.common.auth.principal import Principal
+from closedloop.common.http.pages import Page, decode_cursor, page_of
+from closedloop.common.http.preconditions import check_version, once
+from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound
+from closedloop.common.postgres.pool import Connection, Pool
+from closedloop.kpi.domain import report as rules
+from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.months import bounds, earlier, is_month, month_of
+from closedloop.kpi.domain.report import SHORTCOMINGS, Month, Report, Restated
+from closedloop.kpi.domain.windows import minute_of, time_of
+from closedloop.kpi.reports import forms, schemas, store
+from closedloop.kpi.reports.gathering import Added, Gathering
+
+RESTATED_MONTHS: Final = 3
+"""A report restates the published ones of so many months before it."""
+
+
+class Reports:
+    """What quality managers and owners do with reports."""
+
+    def __init__(self, pool: Pool, gathering: Gathering, catalogue: Catalogue, zone: ZoneInfo) -> None:
+        self._pool = pool
+        self._gathering = gathering
+        self._catalogue = catalogue
+        self._zone = zone
+
+    # --- reading ---
+
+    async def listed(self, cursor: str | None, limit: int, principal: Principal) -> Page[schemas.ReportHead]:
+        """Reports that somebody commented or published, the latest first."""
+        _covers_all(principal)
+        before = decode_cursor(cursor, [str])
+        async with self._pool.acquire() as connection:
+            found = await store.heads(connection, before[0] if before else None, limit + 1)
+        return page_of(found, limit, _head, lambda head: [head.month])
+
+    async def show(self, month: str, form: str, principal: Principal) -> tuple[store.Head, bytes]:
+        """The published bytes, or the draft of this moment. Raises InvalidRequest, Forbidden."""
+        _covers_all(principal)
+        self._check_month(month)
+        async with self._pool.acquire() as connection:
+            head = await store.read_head(connection, month)
+            if head.published_at is not None:
+                content = await store.read_form(connection, month, form)
+                assert content is not None  # noqa: S101 (a CHECK of the table)
+                return head, content
+        report = await self._draft(month)
+        return head, await asyncio.to_thread(_drawn, report, form)
+
+    async def state(self, month: str, principal: Principal) -> schemas.ReportHead:
+        """Where the report stands, and which shortcomings nobody has commented yet."""
+        _covers_all(principal)
+        self._check_month(month)
+        async with self._pool.acquire() as connection:
+            head = await store.read_head(connection, month)
+        if head.published_at is not None:
+            return _head(head)
+        report = await self._draft(month)
+        return _head(head, [figure.indicator_id for figure in report.uncommented])
+
+    async def restatement(self, month: str, principal: Principal) -> schemas.Restatement:
+        """What later data changed. Raises NotFound where the month is not published."""
+        _covers_all(principal)
+        self._check_month(month)
+        async with self._pool.acquire() as connection:
+            head = await store.read_head(connection, month)
+            content = await store.read_form(connection, month, "json")
+        if content is None or head.sha256 is None:
+            raise NotFound(f"The report of {month} is not published, so there is nothing to restate.")
+        items = await self._restated(month, content)
+        return schemas.Restatement(
+            month=month, sha256=head.sha256, items=[schemas.RestatedItem.model_validate(item) for item in items]
+        )
+
+    # --- writing ---
+
+    async def comment(self, month: str, body: schemas.NewComment, key: str | None, principal: Principal) -> tuple[int, Any]:
+        """(status, body). Raises Conflict where the month is published, InvalidRequest for an unknown indicator."""
+        _covers_all(principal)
+        self._check_month(month)
+        self._check_indicator(body.indicator_id)
+
+        async def act(connection: Connection) -> tuple[int, Any]:
+            head = await store.lock_head(connection, month)
+            _check_open(head)
+            await store.add_comment(connection, month, body.indicator_id, principal.subject, body.text)
+            version = await store.advance(connection, month)
+            return 201, {"month": month, "version": version, "indicator_id": body.indicator_id, "by": principal.subject}
+
+        return await self._once(f"comment {month}", body, key, principal, act)
+
+    async def publish(
+        self, month: str, body: schemas.Publication, version: int, key: str | None, principal: Principal
+    ) -> tuple[int, Any]:
+        """(status, body). Raises Conflict where it is published already, the month has not ended, or comments are missing."""
+        _covers_all(principal)
+        self._check_month(month)
+        if bounds(month, self._zone)[1] > minute_of(datetime.now(UTC)):
+            raise Conflict(f"{month} has not ended; a report is published from the first day of the next month on.")
+        # gathered outside of the transaction; a comment that comes meanwhile moves the version on, and this is refused
+        report = await self._draft(month)
+        published = await asyncio.to_thread(_published, report)
+
+        async def act(connection: Connection) -> tuple[int, Any]:
+            head = await store.lock_head(connection, month)
+            _check_open(head)
+            check_version(version, head.version)
+            missing = [figure.indicator_id for figure in report.uncommented]
+            if missing and body.because is None:
+                raise Conflict(
+                    f"{len(missing)} indicators fall short and have no comment of their owner: {', '.join(missing[:20])}. "
+                    "Let them comment, or say in `because` why it is published without.",
+                    uncommented=missing,
+                )
+            await store.publish(connection, month, published, principal.subject, body.because)
+            short = {f.indicator_id: f.short_since for f in report.figures if f.short_since is not None}
+            fine = [f.indicator_id for f in report.figures if f.judgement not in SHORTCOMINGS and f.judgement != "no_data"]
+            await store.follow_shortcomings(connection, month, short, fine)
+            head = await store.read_head(connection, month)
+            return 200, _head(head).model_dump(mode="json")
+
+        return await self._once(f"publish {month} {version}", body, key, principal, act)
+
+    async def improvements(
+        self, indicator_id: str | None, state: str | None, cursor: str | None, limit: int, principal: Principal
+    ) -> Page[schemas.ImprovementView]:
+        """The oldest first."""
+        _covers_all(principal)
+        after = decode_cursor(cursor, [datetime, uuid.UUID])
+        async with self._pool.acquire() as connection:
+            found = await store.list_improvements(
+                connection, indicator_id, state, (after[0], after[1]) if after else None, limit + 1
+            )
+        return page_of(found, limit, schemas.ImprovementView.model_validate, lambda one: [one.created_at, one.id])
+
+    async def improve(self, body: schemas.NewImprovement, key: str | None, principal: Principal) -> tuple[int, Any]:
+        """(status, body) of a new measure."""
+        _covers_all(principal)
+        self._check_indicator(body.indicator_id)
+
+        async def act(connection: Connection) -> tuple[int, Any]:
+            added = await store.add_improvement(
+                connection, uuid.uuid4(), body.indicator_id, body.text, body.owner, body.due, principal.subject
+            )
+            return 201, schemas.ImprovementView.model_validate(added).model_dump(mode="json")
+
+        return await self._once("improvement", body, key, principal, act)
+
+    async def progress(
+        self, id_: uuid.UUID, body: schemas.NewProgress, version: int, key: str | None, principal: Principal
+    ) -> tuple[int, Any]:
+        """(status, body). Raises NotFound, Conflict where the measure has ended, PreconditionFailed."""
+        _covers_all(principal)
+
+        async def act(connection: Connection) -> tuple[int, Any]:
+            measure = await store.lock_improvement(connection, id_)
+            if measure is None:
+                raise NotFound(f"There is no measure {id_}.")
+            check_version(version, measure.version)
+            if measure.state != "open":
+                raise Conflict(f"The measure is {measure.state}; begin a new one where more is to be done.")
+            changed = await store.add_progress(connection, id_, body.percent, body.state, body.text, principal.subject)
+            return 200, schemas.ImprovementView.model_validate(changed).model_dump(mode="json")
+
+        return await self._once(f"progress {id_} {version}", body, key, principal, act)
+
+    # --- inside ---
+
+    async def _draft(self, month: Month) -> Report:
+        now = datetime.now(UTC)
+        start, end = (time_of(minute) for minute in bounds(month, self._zone))
+        restated: list[Restated] = []
+        async with self._pool.acquire() as connection:
+            added = Added(
+                breaches=await store.read_breaches(connection, start, end),
+                comments=await store.read_comments(connection, month),
+                # until the report is published people go on working on the measures
+                measures=await store.read_measures(connection, start, now),
+                open_since=await store.open_shortcomings(connection, month),
+            )
+            published = {
+                one: await store.read_form(connection, one, "json")
+                for one in (earlier(month, back) for back in range(RESTATED_MONTHS, 0, -1))
+            }
+        for one, content in published.items():
+            if content is not None:
+                restated += await self._restated(one, content)
+        return await self._gathering.report(month, minute_of(now), now, added, restated)
+
+    async def _restated(self, month: Month, content: bytes) -> list[Restated]:
+        figures = {figure.indicator_id: figure for figure in forms.from_json(content).figures}
+        return rules.restated(month, figures, await self._gathering.amounts(month, list(figures)))
+
+    async def _once(
+        self,
+        what: str,
+        body: BaseModel,
+        key: str | None,
+        principal: Principal,
+        act: Callable[[Connection], Awaitable[tuple[int, Any]]],
+    ) -> tuple[int, Any]:
+        asked = f"{what} {body.model_dump_json()}".encode()
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await once(connection, key, f"{principal.client}/{principal.subject}", asked, lambda: act(connection))
+
+    def _check_month(self, month: str) -> None:
+        if not is_month(month):
+            raise InvalidRequest(f"month: must be written as 2026-10, not {month[:20]!r}", field="month")
+        if month > (latest := month_of(minute_of(datetime.now(UTC)), self._zone)):
+            raise InvalidRequest(f"month: {month} has not begun; the latest is {latest}", field="month")
+
+    def _check_indicator(self, indicator_id: str) -> None:
+        if self._catalogue.get(indicator_id) is None:
+            raise InvalidRequest(f"indicator_id: no indicator has the id {indicator_id[:64]!r}", field="indicator_id")
+
+
+def _covers_all(principal: Principal) -> None:
+    if principal.regions is not None:
+        raise Forbidden("A report is about all regions; a token for all of them is needed. Values and series answer for yours.")
+
+
+def _check_open(head: store.Head) -> None:
+    if head.published_at is not None:
+        raise Conflict(
+            f"The report of {head.month} was published at {head.published_at:%Y-%m-%d %H:%M} UTC and stays as it is; "
+            f"GET /v1/reports/{head.month}/restatement says what later data changed."
+        )
+
+
+def _head(head: store.Head, uncommented: list[str] | None = None) -> schemas.ReportHead:
+    published = head.published_at is not None
+    return schemas.ReportHead(
+        month=head.month,
+        version=head.version,
+        state="published" if published else "commented" if uncommented == [] and head.version else "draft",
+        published_at=head.published_at,
+        published_by=head.published_by,
+        sha256=head.sha256,
+        uncommented=uncommented,
+    )
+
+
+def _drawn(report: Report, form: str) -> bytes:
+    if form == "html":
+        return forms.as_html(report, published=False)
+    return forms.as_workbook(report) if form == "xlsx" else forms.as_json(report)
+
+
+def _published(report: Report) -> store.Published:
+    json = forms.as_json(report)
+    return store.Published(json, forms.as_html(report, published=True), forms.as_workbook(report), hashlib.sha256(json).hexdigest())

@@ -1,0 +1,282 @@
+"""SQL of the reports: what was published, commented, and done about shortcomings."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+
+import asyncpg
+
+from closedloop.common.postgres.pool import Connection
+from closedloop.kpi.domain.report import Breach, Comment, Measure, Month, Progress
+
+FORMS: Final = ("json", "html", "xlsx")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A report's row. `version` counts what was added; a published one does not change any more."""
+
+    month: Month
+    version: int
+    published_at: datetime | None
+    published_by: str | None
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The forms in which a report was published."""
+
+    json: bytes
+    html: bytes
+    xlsx: bytes
+    sha256: str
+
+
+_HEAD: Final = "month, version, published_at, published_by, sha256"
+
+
+async def read_head(connection: Connection, month: Month) -> Head:
+    """The report's row; version 0 where nobody has added anything yet."""
+    row = await connection.fetchrow(f"SELECT {_HEAD} FROM report WHERE month = $1", month)  # noqa: S608
+    return Head(month, 0, None, None, None) if row is None else Head(*row)
+
+
+async def lock_head(connection: Connection, month: Month) -> Head:
+    """The same, locked until commit, whether or not there is a row."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('report ' || $1, 0))", month)
+    return await read_head(connection, month)
+
+
+async def heads(connection: Connection, before: Month | None, limit: int) -> list[Head]:
+    """The latest month first."""
+    rows = await connection.fetch(
+        f"SELECT {_HEAD} FROM report WHERE $1::text IS NULL OR month < $1 ORDER BY month DESC LIMIT $2",  # noqa: S608
+        before,
+        limit,
+    )
+    return [Head(*row) for row in rows]
+
+
+async def read_form(connection: Connection, month: Month, form: str) -> bytes | None:
+    """The bytes that were published, or None where none were."""
+    if form not in FORMS:
+        raise ValueError(form)
+    content: bytes | None = await connection.fetchval(f"SELECT {form} FROM report WHERE month = $1", month)  # noqa: S608
+    return content
+
+
+async def advance(connection: Connection, month: Month) -> int:
+    """Count that something was added → the new version."""
+    version: int = await connection.fetchval(
+        """INSERT INTO report (month) VALUES ($1)
+           ON CONFLICT (month) DO UPDATE SET version = report.version + 1 RETURNING version""",
+        month,
+    )
+    return version
+
+
+async def publish(connection: Connection, month: Month, forms: Published, by: str, note: str | None) -> None:
+    """Freeze the report, in the lock of `lock_head`."""
+    await connection.execute(
+        """INSERT INTO report (month, published_at, published_by, note, json, html, xlsx, sha256)
+           VALUES ($1, clock_timestamp(), $2, $3, $4, $5, $6, $7)
+           ON CONFLICT (month) DO UPDATE SET version = report.version + 1, published_at = EXCLUDED.published_at,
+               published_by = EXCLUDED.published_by, note = EXCLUDED.note, json = EXCLUDED.json, html = EXCLUDED.html,
+               xlsx = EXCLUDED.xlsx, sha256 = EXCLUDED.sha256""",
+        month,
+        by,
+        note,
+        forms.json,
+        forms.html,
+        forms.xlsx,
+        forms.sha256,
+    )
+
+
+# --- comments ---
+
+
+async def add_comment(connection: Connection, month: Month, indicator_id: str, by: str, text: str) -> None:
+    """Add what somebody says of an indicator's month."""
+    await connection.execute(
+        "INSERT INTO report_comment_history (month, indicator_id, author, text) VALUES ($1, $2, $3, $4)",
+        month,
+        indicator_id,
+        by,
+        text,
+    )
+
+
+async def read_comments(connection: Connection, month: Month) -> dict[str, list[Comment]]:
+    """Indicator → its comments, oldest first."""
+    rows = await connection.fetch(
+        "SELECT indicator_id, author, written_at, text FROM report_comment_history WHERE month = $1 ORDER BY id", month
+    )
+    found: dict[str, list[Comment]] = {}
+    for row in rows:
+        found.setdefault(row["indicator_id"], []).append(Comment(row["author"], row["written_at"], row["text"]))
+    return found
+
+
+# --- breaches ---
+
+
+async def read_breaches(connection: Connection, start: datetime, end: datetime) -> dict[str, list[Breach]]:
+    """Indicator → the breaches that stood in [start, end), in the order of their beginning."""
+    rows = await connection.fetch(
+        """SELECT began.indicator_id, began.series, began.at, ended.at AS ended_at, began.data
+           FROM statement_history AS began
+           LEFT JOIN LATERAL (
+               SELECT at FROM statement_history
+               WHERE series = began.series AND kind = 'recovered' AND at > began.at ORDER BY at LIMIT 1
+           ) AS ended ON true
+           WHERE began.kind = 'breached' AND began.at < $2 AND coalesce(ended.at, 'infinity') >= $1
+           ORDER BY began.at, began.series""",
+        start,
+        end,
+    )
+    found: dict[str, list[Breach]] = {}
+    for row in rows:
+        data = row["data"]
+        found.setdefault(row["indicator_id"], []).append(
+            Breach(row["series"], row["at"], row["ended_at"], data.get("value"), data["threshold"], data.get("level") or "critical")
+        )
+    return found
+
+
+# --- shortcomings and measures against them ---
+
+
+async def open_shortcomings(connection: Connection, month: Month) -> dict[str, Month]:
+    """Indicator → since when it falls short, as the reports published of the months before say."""
+    rows = await connection.fetch(
+        "SELECT indicator_id, since FROM shortcoming WHERE since < $1 AND (gone IS NULL OR gone > $1)", month
+    )
+    return {row["indicator_id"]: row["since"] for row in rows}
+
+
+async def follow_shortcomings(connection: Connection, month: Month, short: Mapping[str, Month], fine: Sequence[str]) -> None:
+    """Keep what a published month says: those that fall short and since when, and those that do not any more."""
+    await connection.execute(
+        """INSERT INTO shortcoming (indicator_id, since) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING""",
+        list(short),
+        list(short.values()),
+    )
+    await connection.execute(
+        "UPDATE shortcoming SET gone = $1 WHERE gone IS NULL AND since < $1 AND indicator_id = ANY ($2::text[])", month, list(fine)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Improvement:
+    """A measure as it stands."""
+
+    id: uuid.UUID
+    version: int
+    indicator_id: str
+    text: str
+    owner: str
+    due: date
+    state: str
+    created_by: str
+    created_at: datetime
+
+
+_IMPROVEMENT: Final = "id, version, indicator_id, text, owner, due, state, created_by, created_at"
+
+
+def _improvement(row: asyncpg.Record) -> Improvement:
+    return Improvement(*row)
+
+
+async def add_improvement(
+    connection: Connection, id_: uuid.UUID, indicator_id: str, text: str, owner: str, due: date, by: str
+) -> Improvement:
+    """A new measure, open."""
+    row = await connection.fetchrow(
+        f"""INSERT INTO improvement (id, indicator_id, text, owner, due, created_by) VALUES ($1, $2, $3, $4, $5, $6)
+            RETURNING {_IMPROVEMENT}""",  # noqa: S608
+        id_,
+        indicator_id,
+        text,
+        owner,
+        due,
+        by,
+    )
+    assert row is not None  # noqa: S101
+    return _improvement(row)
+
+
+async def lock_improvement(connection: Connection, id_: uuid.UUID) -> Improvement | None:
+    """The measure, locked for change."""
+    row = await connection.fetchrow(f"SELECT {_IMPROVEMENT} FROM improvement WHERE id = $1 FOR NO KEY UPDATE", id_)  # noqa: S608
+    return None if row is None else _improvement(row)
+
+
+async def add_progress(connection: Connection, id_: uuid.UUID, percent: int, state: str, text: str, by: str) -> Improvement:
+    """How far a locked measure is now."""
+    await connection.execute(
+        "INSERT INTO improvement_history (improvement_id, percent, state, text, author) VALUES ($1, $2, $3, $4, $5)",
+        id_,
+        percent,
+        state,
+        text,
+        by,
+    )
+    row = await connection.fetchrow(
+        f"""UPDATE improvement SET version = version + 1, state = $2,
+                ended_at = CASE WHEN $2 = 'open' THEN NULL ELSE clock_timestamp() END
+            WHERE id = $1 RETURNING {_IMPROVEMENT}""",  # noqa: S608
+        id_,
+        state,
+    )
+    assert row is not None  # noqa: S101
+    return _improvement(row)
+
+
+async def list_improvements(
+    connection: Connection, indicator_id: str | None, state: str | None, after: tuple[datetime, uuid.UUID] | None, limit: int
+) -> list[Improvement]:
+    """The oldest first."""
+    rows = await connection.fetch(
+        f"""SELECT {_IMPROVEMENT} FROM improvement
+            WHERE ($1::text IS NULL OR indicator_id = $1) AND ($2::text IS NULL OR state = $2)
+              AND ($3::timestamptz IS NULL OR (created_at, id) > ($3, $4::uuid))
+            ORDER BY created_at, id LIMIT $5""",  # noqa: S608
+        indicator_id,
+        state,
+        *(after or (None, None)),
+        limit,
+    )
+    return [_improvement(row) for row in rows]
+
+
+async def read_measures(connection: Connection, start: datetime, end: datetime) -> dict[str, list[Measure]]:
+    """Indicator → the measures that were open in [start, end), with their progress up to then."""
+    rows = await connection.fetch(
+        """SELECT id, indicator_id, text, owner, due, state, ended_at FROM improvement
+           WHERE created_at < $2 AND (ended_at IS NULL OR ended_at >= $1) ORDER BY created_at, id""",
+        start,
+        end,
+    )
+    told = await connection.fetch(
+        """SELECT improvement_id, percent, text, author, written_at FROM improvement_history
+           WHERE improvement_id = ANY ($1::uuid[]) AND written_at < $2 ORDER BY id""",
+        [row["id"] for row in rows],
+        end,
+    )
+    progress: dict[uuid.UUID, list[Progress]] = {}
+    for row in told:
+        progress.setdefault(row["improvement_id"], []).append(
+            Progress(row["author"], row["written_at"], row["percent"], row["text"])
+        )
+    found: dict[str, list[Measure]] = {}
+    for row in rows:
+        state = row["state"] if row["ended_at"] is not None and row["ended_at"] < end else "open"
+        found.setdefault(row["indicator_id"], []).append(
+            Measure(str(row["id"]), row["text"], row["owner"], row["due"].isoformat(), state, tuple(progress.get(row["id"], ())))
+        )
+    return found

@@ -1,0 +1,80 @@
+"""What a report says of a figure: how it is judged, what it is compared with, and when it is restated."""
+
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from closedloop.kpi.catalogue_files import load_catalogue
+from closedloop.kpi.domain.catalogue import Better, Indicator
+from closedloop.kpi.domain.months import bounds, earlier, month_of
+from closedloop.kpi.domain.report import (
+    Amount,
+    Judgement,
+    UnitAmount,
+    difference,
+    judged,
+    short_since,
+    worst,
+)
+from closedloop.kpi.domain.windows import time_of
+
+CATALOGUE = load_catalogue()
+ANY = CATALOGUE.indicators[0]
+MONTHS = st.builds("{:04d}-{:02d}".format, st.integers(2001, 2098), st.integers(1, 12))
+
+
+def indicator(better: Better, target: float | None, warning: float | None = None, critical: float | None = None) -> Indicator:
+    return replace(ANY, better=better, target=target, warning=warning, critical=critical)
+
+
+@pytest.mark.parametrize(
+    ("value", "judgement"),
+    [(96.0, "ok"), (95.0, "ok"), (94.9, "short"), (90.0, "short"), (89.9, "warning"), (79.9, "critical"), (None, "no_data")],
+)
+def test_a_month_is_judged_by_the_worst_level_that_it_fails(value: float | None, judgement: Judgement) -> None:
+    assert judged(indicator("higher", 95, 90, 80), value) == judgement
+    mirrored = None if value is None else -value
+    assert judged(indicator("lower", -95, -90, -80), mirrored) == judgement
+
+
+def test_an_indicator_without_any_level_is_not_judged() -> None:
+    assert judged(indicator("higher", None), 3.0) == "not_judged"
+    assert judged(indicator("higher", None), None) == "not_judged"
+
+
+def test_a_shortcoming_keeps_its_first_month_until_it_is_gone() -> None:
+    assert short_since("critical", "2026-10", "2026-07") == "2026-07"
+    assert short_since("short", "2026-10", None) == "2026-10"
+    assert short_since("ok", "2026-10", "2026-07") is None
+    assert short_since("no_data", "2026-10", "2026-07") is None
+
+
+def test_a_difference_needs_both_sides() -> None:
+    assert difference(Amount(3.0, 3, None, 3), Amount(5.0, 5, None, 5)) == -2
+    assert difference(Amount(3.0, 3, None, 3), Amount(None, 0, 0, 0)) is None
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=12), st.sampled_from(["higher", "lower"]))
+def test_no_region_that_is_left_out_is_worse_than_one_that_is_named(values: list[float | None], better: str) -> None:
+    units = [UnitAmount(f"R{n}", Amount(value, 0, None, 1)) for n, value in enumerate(values)]
+    named = worst(units, better, 3)
+    shown = [unit.amount.value for unit in named]
+    others = [unit.amount.value for unit in units if unit not in named and unit.amount.value is not None]
+    assert None not in shown
+    assert len(named) == min(3, sum(value is not None for value in values))
+    for value in shown:
+        assert value is not None
+        assert all(value <= other if better == "higher" else value >= other for other in others)
+
+
+@given(MONTHS, st.integers(-30, 30), st.sampled_from(["Asia/Shanghai", "UTC", "America/New_York", "Asia/Kolkata"]))
+def test_months_follow_each_other_without_gap(month: str, by: int, zone: str) -> None:
+    assert earlier(earlier(month, by), -by) == month
+    start, end = bounds(month, ZoneInfo(zone))
+    assert month_of(start, ZoneInfo(zone)) == month_of(end - 1, ZoneInfo(zone)) == month
+    assert bounds(earlier(month, 1), ZoneInfo(zone))[1] == start
+    assert 27.9 * 1440 < end - start < 31.1 * 1440
+    assert time_of(start).astimezone(ZoneInfo(zone)).day == 1
