@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from closedloop.common import consuming, service
 from closedloop.common.auth.roles import ALL_SCOPES, SCOPES_BY_ROLE
 from closedloop.common.events.topics import TOPICS
-from closedloop.common.kafka.acls import principal_of
+from closedloop.common.kafka.acls import OPERATOR, principal_of
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.settings import AdministratorSettings, AuthSettings, OperatorSettings, ServerSettings, Settings
 from closedloop.ingest.settings import IngestSettings
@@ -191,6 +191,42 @@ def test_migrations_get_the_administrators_url_and_the_role_of_their_service() -
         assert "DATABASE_URL" not in projected(workload(name)["spec"]["template"]), "the administrator's is for migrations only"
 
 
+def test_the_tools_have_what_the_command_reads_and_only_postgres_own_have_the_administrators_url() -> None:
+    cron = of_kind(resources("components/tools"), "CronJob")["tools"]
+    assert cron["spec"]["suspend"] is True, "it runs only when somebody starts it"
+    [(_, pod)] = pods([cron])
+    command, postgres = pod["spec"]["containers"]
+    given = SHARED_CONFIG | {entry["name"]: entry["value"] for entry in command["env"]}
+    assert given["KAFKA_SASL_USERNAME"] == OPERATOR
+    assert [one["configMapRef"]["name"] for one in command["envFrom"]] == ["closedloop-config"]
+    files = {
+        volume["name"]: {path: secret for path, secret in projected({"spec": {"volumes": [volume]}}).items() if ".crt" not in path}
+        for volume in pod["spec"]["volumes"]
+    }
+    assert files["secrets"] == {"KAFKA_SASL_PASSWORD": (OPERATOR, "password")} | {
+        f"{name.upper()}_DATABASE_URL": (f"{name}-database", "url") for name in CONSUMERS
+    }
+    assert set(files["administrator"]) == variables(AdministratorSettings)
+    mounted = [{mount["name"]: mount["mountPath"] for mount in one["volumeMounts"]} for one in (command, postgres)]
+    assert mounted[0] == {"secrets": given["SECRETS_DIR"], "tmp": "/tmp"}  # noqa: S108 (a volume of the pod's own)
+    assert mounted[1] == {"administrator": given["SECRETS_DIR"], "tmp": "/tmp"}  # noqa: S108
+
+
+@pytest.mark.parametrize("overlay", ["dev", "prod"])
+def test_the_tools_reach_kafka_and_postgres(overlay: str) -> None:
+    found = built(overlay)
+    [(_, pod)] = pods([of_kind(found, "CronJob")["tools"]])
+    labels = pod["metadata"]["labels"]
+    policies = of_kind([*found, *built(f"{overlay}/migrations")], "NetworkPolicy")
+    assert all(_selects(policies[way]["spec"]["podSelector"], labels) for way in ("dns", "to-kafka", "to-postgres"))
+    [listener] = of_kind(found, "Kafka")["closedloop"]["spec"]["kafka"]["listeners"]
+    into = [*listener["networkPolicyPeers"]]
+    assert any(_selects(peer["podSelector"], labels) for peer in into if "podSelector" in peer)
+    if overlay == "dev":
+        [rule] = policies["postgres"]["spec"]["ingress"]
+        assert any(_selects(peer["podSelector"], labels) for peer in rule["from"])
+
+
 def test_keda_watches_the_topics_that_a_service_reads() -> None:
     scaled = of_kind(resources("components/keda"), "ScaledObject")
     assert set(scaled) == set(CONSUMERS)
@@ -325,12 +361,12 @@ def test_what_a_pod_mounts_is_made_or_asked_for_in_the_readme(overlay: str) -> N
     asked = set(re.findall(r"create (?:secret generic|configmap) ([a-z-]+)", (K8S / "README.md").read_text()))
     asked |= set(re.findall(r"create configmap ([a-z-]+)", (K8S / "overlays" / "dev" / "local-issuer.yaml").read_text()))
     for name, pod in pods(found):
-        volumes, [container] = pod["spec"]["volumes"], pod["spec"]["containers"]
+        volumes, containers = pod["spec"]["volumes"], pod["spec"]["containers"]
         used = {secret for secret, _ in projected(pod).values()}
         used |= {v["secret"]["secretName"] for v in volumes if "secret" in v} | {
             v["configMap"]["name"] for v in volumes if "configMap" in v
         }
-        used |= {one["configMapRef"]["name"] for one in container.get("envFrom", [])}
+        used |= {one["configMapRef"]["name"] for container in containers for one in container.get("envFrom", [])}
         assert used <= made | asked, name
 
 
