@@ -68,6 +68,7 @@ def config(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
+OPERATING = (K8S.parents[1] / "docs" / "operating.md").read_text()
 SHARED_CONFIG = config((K8S / "base" / "config.env").read_text())
 
 
@@ -238,6 +239,8 @@ def test_keda_watches_the_topics_that_a_service_reads() -> None:
         assert {trigger["bootstrapServersFromEnv"] for trigger in triggers} == {"KAFKA_BOOTSTRAP"}
         assert found["spec"]["maxReplicaCount"] <= max(read.values()), "more members than partitions have nothing to do"
         assert found["spec"]["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": name}
+        [threshold] = {int(trigger["lagThreshold"]) for trigger in triggers}
+        assert f"| {name} | records behind, per process | {threshold:,} |" in OPERATING
 
 
 def test_the_table_of_scopes_for_the_issuer_is_that_of_the_code() -> None:
