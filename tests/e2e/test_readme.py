@@ -1,7 +1,7 @@
 """Every code block of the README runs as written, in order; only ports and the state folder are this test's own.
 
-The session under "With Docker" needs an engine, and the README says so there: it is the one block in another language, checked to be
-no more than that."""
+The session under "With Docker" needs an engine, and the README says so there: it is the one block in another language, checked to
+be no more than that."""
 
 import pytest
 
