@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other: `make bench`. Each prints ratios against a peer or a limit of the same run.
+"""Every benchmark, one after the other: `make bench`. Each prints ratios against a peer or a limit of the same run, and its bar.
 
 They take over an hour and want the machine for themselves. ONLY=… picks some: `ONLY=kpi_throughput,ingest_throughput make bench`.
 """
@@ -22,7 +22,7 @@ BENCHMARKS = (
 
 
 def main() -> None:
-    """Run them; the exit code is 1 where one failed."""
+    """Run them; the exit code is 1 where one failed or missed a bar."""
     chosen = [name for name in os.environ.get("ONLY", "").split(",") if name] or list(BENCHMARKS)
     unknown = sorted(set(chosen) - set(BENCHMARKS))
     if unknown:
