@@ -390,41 +390,80 @@ def test_dev_says_that_its_passwords_are_known_to_all() -> None:
     assert all("closedloop/warning" in one["metadata"]["annotations"] for one in secrets.values())
 
 
+MIGRATED = [f"{name}-migrate SuccessCriteriaMet Complete" for name in CONSUMERS]
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Path:
-    """A `kubectl` that writes down what it is told, and fails at the word in the file `fails_at`."""
-    kubectl = tmp_path / "kubectl"
-    kubectl.write_text(
-        "#!/bin/bash\n"
-        f'echo "$*" >> {tmp_path}/told\n'
-        f'[ ! -e {tmp_path}/fails_at ] || [[ " $* " != *" $(cat {tmp_path}/fails_at) "* ]]\n'
+    """A `kubectl` that writes down what it is told. Asked about jobs it tells what stands in `jobs_1`, then in `jobs_2`, …, the
+    last for good; without such a file the API server does not answer. `sleep` only counts."""
+    _program(
+        tmp_path / "kubectl",
+        f"""
+        cd {tmp_path}
+        echo "$*" >> told
+        [[ " $* " == *" get job "* ]] || exit 0
+        asked=$(grep -c ' get job ' told)
+        cat "$(ls jobs_* | head -n "$asked" | tail -1)"
+    """,
     )
-    kubectl.chmod(0o755)
+    _program(tmp_path / "sleep", f"echo sleep >> {tmp_path}/told")
+    jobs(tmp_path, MIGRATED)
     return tmp_path
 
 
-def roll_out(cluster: Path) -> tuple[int, list[str]]:
+def _program(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/bash\nset -eu\n{script}\n")
+    path.chmod(0o755)
+
+
+def jobs(cluster: Path, *answers: list[str]) -> None:
+    """Name and true conditions of each, as the jsonpath of roll-out.sh asks for them: at each question the next."""
+    for number, answer in enumerate(answers, 1):
+        (cluster / f"jobs_{number}").write_text("".join(f"{line}\n" for line in answer))
+
+
+def roll_out(cluster: Path) -> tuple[int, list[str], str]:
+    """(exit code, what kubectl was told, what stands in stderr)"""
     script, overlay = K8S / "roll-out.sh", K8S / "overlays" / "prod"
     path = f"{cluster}:{os.environ['PATH']}"
-    done = subprocess.run([script, overlay], capture_output=True, text=True, env={**os.environ, "PATH": path})
-    return done.returncode, (cluster / "told").read_text().splitlines()
+    done = subprocess.run([script, overlay], capture_output=True, text=True, env={**os.environ, "PATH": path}, timeout=30)
+    return done.returncode, (cluster / "told").read_text().splitlines(), done.stderr
 
 
 def test_a_roll_out_migrates_first(cluster: Path) -> None:
-    code, told = roll_out(cluster)
+    started = [f"{name}-migrate" for name in CONSUMERS]
+    jobs(cluster, started, [MIGRATED[0], *started[1:]], MIGRATED)
+    code, told, _ = roll_out(cluster)
     assert code == 0
+    assert [line.partition(" ")[0] == "sleep" for line in told].count(True) == 2, "asked until all three were complete"
     prod = f"apply -k {K8S}/overlays/prod"
-    order = [next(i for i, line in enumerate(told) if part in line) for part in ("delete job", f"{prod}/migrations", " wait job")]
+    order = [next(i for i, line in enumerate(told) if part in line) for part in ("delete job", f"{prod}/migrations", " get job")]
     assert [*order, told.index(prod)] == sorted([*order, told.index(prod)])
+    last_question = max(i for i, line in enumerate(told) if " get job " in line)
+    assert last_question < told.index(prod)
     assert {line.split("rollout status ")[1].split()[0] for line in told if "rollout status" in line} == {
         "deployment/ingest",
         *(f"statefulset/{name}" for name in CONSUMERS),
     }
 
 
-def test_a_migration_that_fails_leaves_the_services_as_they_are(cluster: Path) -> None:
-    (cluster / "fails_at").write_text("wait")
-    code, told = roll_out(cluster)
+def test_a_migration_that_fails_ends_the_roll_out_at_once_and_leaves_the_services_as_they_are(cluster: Path) -> None:
+    jobs(cluster, ["kpi-migrate", *MIGRATED[1:]], ["kpi-migrate FailureTarget Failed", *MIGRATED[1:]])
+    code, told, said = roll_out(cluster)
+    assert code == 1
+    assert f"apply -k {K8S}/overlays/prod" not in told
+    assert told[-1].startswith("-n closedloop logs "), "it shows why"
+    assert told.count("sleep") == 1
+    assert "The migration kpi-migrate failed: see its log above. The services in closedloop are as they were" in said
+
+
+@pytest.mark.parametrize("jobs_known", [True, False])
+def test_without_an_answer_about_the_migrations_no_service_is_touched(cluster: Path, jobs_known: bool) -> None:
+    if jobs_known:
+        (cluster / "jobs_1").unlink()  # the API server does not answer
+    else:
+        jobs(cluster, [])
+    code, told, _ = roll_out(cluster)
     assert code != 0
     assert f"apply -k {K8S}/overlays/prod" not in told
-    assert any(" logs " in f" {line} " for line in told), "it shows why"
