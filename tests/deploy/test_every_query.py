@@ -1,8 +1,8 @@
 """A real Prometheus scrapes the real stack: every query of the dashboards and every rule is asked, and answers with numbers.
 
 What a healthy system does not show is made to happen: a record that cannot be read, an id with other content, a breach, an
-escalation, a call, a contact too many, a store that is looked at and merged. The runbook's commands are run against the same stack. Prometheus is Debian's
-(2.42 where this was written), not the 3.14 of docker-compose.yml.
+escalation, a call, a contact too many, a store that is looked at and merged. The runbook's commands are run against the same stack.
+Prometheus is Debian's (2.42 where this was written), not the 3.14 of docker-compose.yml.
 """
 
 import asyncio
