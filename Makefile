@@ -16,9 +16,9 @@ $(READY): requirements.lock bootstrap.lock $(addsuffix /pyproject.toml,$(PACKAGE
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this one is " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11.") if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Could not create .venv: install Python's venv module (Debian: apt install python3-venv), or free some disk space." >&2; exit 1; }
 	@echo "Installing the tools and libraries named in requirements.lock (once)."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock || { echo "The package index did not answer: the first start needs the network. Connect it and run the same command again." >&2; exit 1; }
-	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock || { echo "The package index did not answer: the first start needs the network. Connect it and run the same command again." >&2; exit 1; }
-	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	@local/install.sh $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock
+	@local/install.sh $(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	@local/install.sh $(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
 	@touch $@
 
 .PHONY: setup

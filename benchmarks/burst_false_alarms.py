@@ -1,10 +1,10 @@
 """How often the batch trigger is wrong, and how soon it is right, on simulated streams of complaints.
 
 Per volume and kind of stream: false alarms per subject and month against the rate that was set, and the hours from the
-beginning of a five-fold burst (in waking hours, 09:00 to 20:00) to its firing. Each subject has 29 days of history and
-is watched for 30 days. F by volume in ticketing's alarm_rate.py comes from here.
+beginning of a five-fold burst (in waking hours, 09:00 to 20:00; `--hours 0 6`: at night) to its firing. Each subject has
+29 days of history and is watched for 30 days. F by volume in ticketing's alarm_rate.py comes from here.
 
-    python benchmarks/burst_false_alarms.py [--subjects 100] [--target 0.1] [--alone] [--own-rhythm 0.25]
+    python benchmarks/burst_false_alarms.py [--subjects 100] [--target 0.1] [--alone] [--own-rhythm 0.25] [--hours 9 20]
 """
 
 import argparse
@@ -16,6 +16,7 @@ from math import sqrt
 from pathlib import Path
 
 import numpy as np
+from bars import Bars
 
 from closedloop.ticketing.domain.alarm_rate import BurstSettings
 from closedloop.ticketing.domain.burst import firings
@@ -51,7 +52,7 @@ def measure(kind: str, volume: float, options: argparse.Namespace) -> Cell:
     streams = Streams(kind, volume, own_rhythm=options.own_rhythm, hourly=options.hourly, daily=options.daily)
     found = false_alarms(streams, options.subjects, rng, settings, alone=options.alone)
     alarms = sum(map(len, found))
-    hours = delays(streams, options.subjects, rng, settings, lasts=timedelta(hours=6))
+    hours = delays(streams, options.subjects, rng, settings, hours=tuple(options.hours), lasts=timedelta(hours=6))
     return Cell(
         per_month=alarms / options.subjects,
         error=sqrt(max(alarms, 1)) / options.subjects,
@@ -86,6 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--hourly", type=float, default=0.2, help="variance of the swings by the hour")
     parser.add_argument("--daily", type=float, default=0.1, help="variance of the swings by the day")
     parser.add_argument("--own-rhythm", type=float, default=0.0, help="how far a subject's hours stray from all others'")
+    parser.add_argument("--hours", type=int, nargs=2, default=(9, 20), help="local hours between which bursts begin")
     parser.add_argument("--alone", action="store_true", help="each subject is the only one there is")
     options = parser.parse_args(arguments)
 
@@ -99,10 +101,13 @@ def main(arguments: list[str] | None = None) -> None:
         cells += len(row)
         columns = (f"{c.per_month:.3f} ±{c.error:.3f} | {c.median_delay:5.2f} | {c.within_two_hours:4.0%}" for c in row)
         print(f"{volume:>6}  " + "  ".join(f"{column:^30}" for column in columns), flush=True)
-    print(f"ratio of false alarms to the rate that was set: {total / cells / options.target:.2f} (limit 1)")
     replay, step = speed()
-    print(f"90 days of one subject, 12,960 steps: {replay * 1000:.0f} ms; ratio to one second: {replay:.3f} (limit 1)")
-    print(f"one live step over 28 days: {step * 1000:.2f} ms; ratio to one millisecond: {step * 1000:.2f} (limit 1)")
+    print(f"90 days of one subject, 12,960 steps: {replay * 1000:.0f} ms; one live step over 28 days: {step * 1000:.2f} ms")
+    bars = Bars()
+    bars.at_most("false alarms to the rate that was set", total / cells / options.target, 1)
+    bars.at_most("a replay of 90 days of one subject to one second", replay, 1)
+    bars.at_most("one live step to one millisecond", step * 1000, 1)
+    bars.exit()
 
 
 if __name__ == "__main__":

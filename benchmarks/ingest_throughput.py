@@ -26,6 +26,7 @@ from pathlib import Path
 import httpx2
 import msgspec
 import psutil
+from bars import Bars
 
 from closedloop.common.events.topics import EVALUATIONS, Topic
 from closedloop.common.kafka.admin import ensure_topics
@@ -99,11 +100,11 @@ def _measure(folder: Path, bootstrap: str, arguments: argparse.Namespace) -> Non
     try:
         for name in servers:
             _wait_ready(ports[name], *(("/readyz", 200) if name == "ingest" else ("/", 202)))
-        passed = True
+        bars = Bars()
         for scenario in SCENARIOS:
             if not arguments.only or scenario.name in arguments.only:
-                passed &= _compare(scenario, folder, servers, ports, token, arguments)
-        sys.exit(0 if passed else 1)
+                _compare(scenario, folder, servers, ports, token, arguments, bars)
+        bars.exit()
     finally:
         for server in servers.values():
             server.terminate()
@@ -118,7 +119,8 @@ def _compare(
     ports: dict[str, int],
     token: str,
     arguments: argparse.Namespace,
-) -> bool:
+    bars: Bars,
+) -> None:
     file = folder / f"{scenario.name}.requests"
     file.write_bytes(msgspec.msgpack.encode(_requests(scenario, token)))
     rates: dict[str, list[float]] = {name: [] for name in servers}
@@ -150,11 +152,11 @@ def _compare(
             )
     medians = {name: statistics.median(of) for name, of in rates.items() if of}
     ratios = {name: medians["ingest"] / rate for name, rate in medians.items() if name != "ingest"}
-    passed = failed == 0 and (scenario.bar is None or ratios["peer"] >= scenario.bar)
-    bar = "" if scenario.bar is None else f" (bar, to peer: {scenario.bar}, {'met' if passed else 'MISSED'})"
     told_ratios = ", ".join(f"{ratio:.2f} of {name}" for name, ratio in ratios.items())
-    print(f"{scenario.name}: ingest {medians['ingest']:,.0f}/s, {told_ratios}{bar}, {failed} failed", flush=True)
-    return passed
+    print(f"{scenario.name}: ingest {medians['ingest']:,.0f}/s, {told_ratios}", flush=True)
+    if scenario.bar is not None:
+        bars.at_least(f"{scenario.name}: ingest / peer", ratios["peer"], scenario.bar)
+    bars.at_most(f"{scenario.name}: failed requests", failed, 0)
 
 
 def _requests(scenario: Scenario, token: str) -> list[bytes]:

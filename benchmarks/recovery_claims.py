@@ -24,6 +24,7 @@ import httpx2
 import msgspec
 import psutil
 import uvloop
+from bars import Bars
 
 from closedloop.common.kafka.admin import ensure_topics
 from closedloop.common.kafka.client import KafkaSettings
@@ -95,15 +96,19 @@ def _measure(folder: Path, kafka: KafkaServer, postgres: PostgresServer, chosen:
             _until_ready(port)
             fast = [_round(n, folder, postgres, issuer, port, service.pid, chosen) for n in range(chosen.rounds)]
             ratio = statistics.median(rest["claims"] / rest["seconds"] / peer for peer, rest in fast)
-            print(f"claims over REST / plain SQL: {ratio:.2f} (bar 0.20), doubles {sum(r['doubles'] for _, r in fast)} (bar 0)")
+            doubles = sum(rest["doubles"] for _, rest in fast)
             sizes = [FEW, chosen.waiting] * chosen.rounds  # in turn: what else the machine does falls on both
             slow = [(size, _cycle(folder, postgres, issuer, port, size, CALM_AGENTS)) for size in sizes]
             few, many = (statistics.median(told["p50_ms"] for size, told in slow if size == one) for one in (FEW, chosen.waiting))
-            print(f"p50 of a claim with {chosen.waiting:,} waiting / with {FEW:,}: {many / few:.2f} (bar 1.50)")
             crowd = _cycle(folder, postgres, issuer, port, FEW, AGENTS)
-            print(f"doubles with {AGENTS} agents: {crowd['doubles'] + sum(told['doubles'] for _, told in slow)} (bar 0)")
+            doubles += crowd["doubles"] + sum(told["doubles"] for _, told in slow)
+            bars = Bars()
+            bars.at_least("claims over REST / plain SQL", ratio, 0.2)
+            bars.at_most(f"p50 of a claim with {chosen.waiting:,} waiting / with {FEW:,}", many / few, 1.5)
+            bars.at_most(f"customers given twice, with {AGENTS} agents and with {CALM_AGENTS}", doubles, 0)
         finally:
             service.terminate()
+    bars.exit()
 
 
 def _round(

@@ -1,15 +1,18 @@
-"""From POST of a dissatisfied rating to claimable, at a steady rate: ingest, Kafka, recovery, all real and on this machine.
+"""From POST of a dissatisfied rating to claimed, at a steady rate: ingest, Kafka, recovery, all real and on this machine.
 
 Every rating is dissatisfied and of a customer of his own, the worst case. One in twenty is watched: from before its POST is sent
-until it stands in the queue for others to see. Bar: p99 ≤ 1 s at 1,000 events/s.
+until an agent who asks for the next customer of its region has it in the answer of `POST /v1/claims`. These agents record a call
+and ask again, where nobody waits after 20 ms; so what is measured is no less than the time until it could be claimed. Bar: p99 of
+at most 1 s at 1,000 events/s, the median of three runs.
 
-    python benchmarks/recovery_latency.py [--rate 1000] [--seconds 20]
+    python benchmarks/recovery_latency.py [--rate 1000] [--seconds 10] [--runs 3]
 """
 
 import argparse
 import asyncio
 import contextlib
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,9 +21,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import asyncpg
 import msgspec
 import uvloop
+from bars import Bars
 from claim_load import Line
 
 from closedloop.common.kafka.admin import ensure_topics
@@ -32,27 +35,35 @@ from closedloop.local.postgres import PostgresServer
 
 CONNECTIONS = 64
 WATCHED = 20
-TICK_S = 0.01
+AGENTS = 4
+TICK_S = 0.02
 PATIENCE_S = 20.0
-_SEEN = "SELECT customer_id FROM recovery WHERE status = 'waiting' AND region = 'WATCHED' AND due_at > $1"
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rate", type=int, default=1000)
-    options.add_argument("--seconds", type=int, default=20)
+    options.add_argument("--seconds", type=int, default=10, help="of each run")
+    options.add_argument("--runs", type=int, default=3)
     chosen = options.parse_args()
-    with tempfile.TemporaryDirectory(prefix="closedloop-bench-") as name, _running(Path(name)) as (port, url, token):
-        times = sorted(uvloop.run(_measure(port, url, token, chosen.rate, chosen.seconds)))
-    p50, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
-    print(
-        f"{chosen.rate:,} dissatisfied ratings/s for {chosen.seconds} s, {len(times)} watched, from POST to claimable: "
-        f"p50 {p50:.3f} s, p99 {p99:.3f} s (bar 1.000), longest {times[-1]:.3f} s"
-    )
+    p99s = []
+    with tempfile.TemporaryDirectory(prefix="closedloop-bench-") as name, _running(Path(name)) as (ports, issuer):
+        for run in range(chosen.runs):
+            times = sorted(uvloop.run(_measure(ports, issuer, run, chosen.rate, chosen.seconds)))
+            p50, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
+            p99s.append(p99)
+            print(
+                f"run {run + 1}: {chosen.rate:,} dissatisfied ratings/s for {chosen.seconds} s, {len(times)} watched, from POST to "
+                f"claimed: p50 {p50:.3f} s, p99 {p99:.3f} s, longest {times[-1]:.3f} s",
+                flush=True,
+            )
+    bars = Bars()
+    bars.at_most("from POST to claimed, p99", statistics.median(p99s), 1, " s")
+    bars.exit()
 
 
 @contextlib.contextmanager
-def _running(folder: Path) -> Iterator[tuple[int, str, str]]:
+def _running(folder: Path) -> Iterator[tuple[dict[str, int], Issuer]]:
     folder.chmod(0o755)
     kafka, postgres = KafkaServer(folder / "kafka", free_port()), PostgresServer(folder / "postgres", free_port(), "bench")
     issuer = Issuer(folder / "issuer")
@@ -62,13 +73,12 @@ def _running(folder: Path) -> Iterator[tuple[int, str, str]]:
     postgres.start()
     try:
         asyncio.run(ensure_topics(KafkaSettings(bootstrap=kafka.bootstrap)))
-        url = f"postgresql://closedloop_recovery:bench@127.0.0.1:{postgres.port}/postgres"
         environment = {
             **os.environ,
             **issuer.environment(),
             "KAFKA_BOOTSTRAP": kafka.bootstrap,
             "DATABASE_URL": postgres.admin_url,
-            "RECOVERY_DATABASE_URL": url,
+            "RECOVERY_DATABASE_URL": f"postgresql://closedloop_recovery:bench@127.0.0.1:{postgres.port}/postgres",
             "RECOVERY_PORT": str(ports["recovery"]),
             "INGEST_PORT": str(ports["ingest"]),
         }
@@ -78,7 +88,7 @@ def _running(folder: Path) -> Iterator[tuple[int, str, str]]:
             command = [sys.executable, "-m", f"closedloop.{service}", "serve"]
             services.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
         asyncio.run(_until_ready([*ports.values()]))
-        yield ports["ingest"], url, issuer.mint("producer", "bench")
+        yield ports, issuer
     finally:
         for process in services:
             process.terminate()
@@ -103,29 +113,31 @@ async def _line(port: int) -> Line:
     return line
 
 
-async def _measure(port: int, url: str, token: str, rate: int, seconds: int) -> list[float]:
+async def _measure(ports: dict[str, int], issuer: Issuer, run: int, rate: int, seconds: int) -> list[float]:
+    token = issuer.mint("producer", "bench").encode()
     sent: dict[str, float] = {}
     seen: dict[str, float] = {}
     idle: asyncio.Queue[Line] = asyncio.Queue()
     for _ in range(CONNECTIONS):
-        idle.put_nowait(await _line(port))
-    watcher = asyncio.create_task(_watch(url, seen))
+        idle.put_nowait(await _line(ports["ingest"]))
+    tokens = [issuer.mint("agent", f"agent-{n}").encode() for n in range(AGENTS)]
+    agents = [asyncio.create_task(_claim_all(await _line(ports["recovery"]), one, seen)) for one in tokens]
 
     async def post(n: int) -> None:
         watched = n % WATCHED == 0
-        name = f"C{n}"
+        name = f"C{run}-{n}"
         rating = {
             "occurred_at": datetime.now(UTC).isoformat(),
             "customer_id": name,
             "region": "WATCHED" if watched else f"R{n % 20}",
             "kind": "sms_rating",
             "satisfied": False,
-            "contact_id": f"K{n}",
+            "contact_id": f"K{run}-{n}",
         }
         if watched:
             sent[name] = time.perf_counter()
         line = await idle.get()
-        status, body = await line.ask(b"POST", b"/v1/evaluations", token.encode(), msgspec.json.encode(rating))
+        status, body = await line.ask(b"POST", b"/v1/evaluations", token, msgspec.json.encode(rating))
         idle.put_nowait(line)
         assert status == 202, body
 
@@ -137,23 +149,31 @@ async def _measure(port: int, url: str, token: str, rate: int, seconds: int) -> 
         posts.add(asyncio.create_task(post(n)))
     await asyncio.gather(*posts)
     deadline = time.monotonic() + PATIENCE_S
-    while len(seen) < len(sent) and time.monotonic() < deadline:
+    while len(seen) < len(sent) and time.monotonic() < deadline and not any(agent.done() for agent in agents):
         await asyncio.sleep(TICK_S)
-    watcher.cancel()
-    assert len(seen) == len(sent), f"{len(sent) - len(seen)} of {len(sent)} never came into the queue"
+    for agent in agents:
+        if agent.done():
+            agent.result()
+        agent.cancel()
+    assert seen.keys() == sent.keys(), f"{len(sent) - len(seen)} of {len(sent)} were never claimed"
     # the first seconds fill caches and buffers
     return [seen[name] - at for name, at in sent.items() if at > started + min(5, seconds / 4)]
 
 
-async def _watch(url: str, seen: dict[str, float]) -> None:
-    connection = await asyncpg.connect(url)
-    since = await connection.fetchval("SELECT now() + interval '1 h'")
+async def _claim_all(line: Line, token: bytes, seen: dict[str, float]) -> None:
+    """An agent of the watched region: the next customer, a call, the next."""
     while True:
-        rows = await connection.fetch(_SEEN, since)
+        status, body = await line.ask(b"POST", b"/v1/claims", token, b'{"region": "WATCHED"}')
         now = time.perf_counter()
-        for row in rows:
-            seen.setdefault(row["customer_id"], now)
-        await asyncio.sleep(TICK_S)
+        if status == 204:
+            await asyncio.sleep(TICK_S)
+            continue
+        assert status == 200, body
+        claim = msgspec.json.decode(body)
+        seen[claim["customer_id"]] = now
+        record = msgspec.json.encode({"claim_number": claim["claim_number"], "reached": True, "result": "declined"})
+        status, body = await line.ask(b"POST", f"/v1/recoveries/{claim['recovery_id']}/contacts".encode(), token, record)
+        assert status == 201, body
 
 
 if __name__ == "__main__":

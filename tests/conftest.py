@@ -1,9 +1,41 @@
-"""Fixtures for all tests: see closedloop.local.testing."""
+"""Fixtures for all tests: see closedloop.local.testing. On the machine of CI a test that is skipped fails."""
+
+import os
+from collections.abc import Generator
+from typing import Any
 
 import hypothesis
+import pytest
 
 pytest_plugins = ("closedloop.local.testing",)
 
 # a test judges what happens, not how long it takes: the machine may be busy
 hypothesis.settings.register_profile("closedloop", deadline=None)
 hypothesis.settings.load_profile("closedloop")
+
+TOOLS_REQUIRED = os.environ.get("CLOSEDLOOP_TOOLS_REQUIRED") == "1"
+"""Set by .ci/run, once `make deploy-tools` has installed everything: what skips then would be checked by nobody."""
+MAY_BE_ABSENT = {
+    "cli/test_import_command.py",
+    "e2e/test_import_of_real_complaints.py",
+    "kpi/test_catalogue_shipped.py",
+    "ticketing/domain/test_burst_real_data.py",
+    "ticketing/test_real_complaints.py",
+}
+"""Each has a test on published data, which is no part of the repository and need not be on the machine of CI."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if TOOLS_REQUIRED and report.skipped and not hasattr(report, "wasxfail") and not _may_be_absent(item):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"Nothing may be missing here (CLOSEDLOOP_TOOLS_REQUIRED=1). {reason}"
+    return report
+
+
+def _may_be_absent(item: pytest.Item) -> bool:
+    return item.path.relative_to(item.config.rootpath / "tests").as_posix() in MAY_BE_ABSENT

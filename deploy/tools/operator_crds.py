@@ -91,8 +91,9 @@ def keda(folder: Path) -> None:
         shutil.copyfile(Path(module["Dir"]) / "config" / "crd" / "bases" / name, folder / name)
 
 
-def main(cache: Path) -> None:
-    """Makes what is missing in `cache`; a folder appears under its name only when it is complete."""
+def main(cache: Path) -> bool:
+    """Makes what is missing in `cache`; a folder appears under its name only when it is complete. Whether all are there."""
+    complete = True
     for name, make in ((f"strimzi-{STRIMZI}", strimzi), (f"keda-{KEDA}", keda)):
         if (cache / name).is_dir():
             continue
@@ -102,9 +103,11 @@ def main(cache: Path) -> None:
                 make(Path(making))
             except NotInstalledError as reason:
                 print(f"deploy-tools: {name} is not installed: {reason}", file=sys.stderr)  # noqa: T201 (a command's output)
+                complete = False
                 continue
             shutil.copytree(making, cache / name)
+    return complete
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute())
+    sys.exit(0 if main(Path(sys.argv[1]).absolute()) else 1)

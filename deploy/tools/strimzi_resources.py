@@ -12,7 +12,9 @@ from closedloop.common.kafka.acls import ACLS, Acl, principal_of
 CLUSTER: Final = "closedloop"
 API: Final = "kafka.strimzi.io/v1"
 FOLDER: Final = Path(__file__).resolve().parents[1] / "k8s" / "components" / "strimzi"
-HEADER: Final = "# Written from the code by deploy/tools/strimzi_resources.py (make manifests): do not edit.\n"
+HEADER: Final = """# Written from the code by deploy/tools/strimzi_resources.py (make manifests): do not edit.
+# NOT run on a cluster: see kafka.yaml.
+"""
 KEDA: Final = "closedloop-keda"
 _NUMBERS: Final = ("retention.ms", "max.message.bytes")
 

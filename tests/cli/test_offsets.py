@@ -4,6 +4,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -200,6 +201,13 @@ def test_what_cannot_be_reset_is_a_sentence(ticketing: Ticketing, arguments: tup
 def test_no_database_is_a_sentence(cli: Cli, empty_kafka: KafkaServer, url: str, sentence: str) -> None:
     ran = cli("offsets", "show", "ticketing", KAFKA_BOOTSTRAP=empty_kafka.bootstrap, TICKETING_DATABASE_URL=url)
     assert (ran.code, ran.err) == (1, sentence + "\n")
+
+
+def test_the_url_may_stand_in_a_file_as_kubernetes_mounts_it(ticketing: Ticketing, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "TICKETING_DATABASE_URL").write_text(ticketing.url + "\n")
+    ran = cli("offsets", "show", KAFKA_BOOTSTRAP=ticketing.kafka.bootstrap, SECRETS_DIR=str(tmp_path))
+    assert ran.code == 0, ran.err
+    assert "ticketing: not running" in ran.out
 
 
 def test_a_database_that_was_never_migrated_is_a_sentence(cli: Cli, empty_kafka: KafkaServer, database_url: str) -> None:

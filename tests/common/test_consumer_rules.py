@@ -1,10 +1,15 @@
 """The consumer's rules without Kafka: halving a batch, the brake, the frontier, kinds of failure."""
 
+import errno
+import socket
+import ssl
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import asyncpg
+import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaConnectionError
+from aiokafka import errors as kafka
 from aiokafka.structs import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +18,7 @@ from closedloop.common.consumer.batch import Batch, Slice
 from closedloop.common.consumer.brake import Brake
 from closedloop.common.consumer.failures import Kind, classify
 from closedloop.common.consumer.frontier import PartitionState, frontier_of
+from closedloop.local.ports import free_port
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 GRACE = timedelta(seconds=60)
@@ -122,11 +128,34 @@ def test_event_time_ahead_of_the_clock_does_not_carry_statements_into_the_future
     assert frontier_of([state(-200, 1, is_read=True)], NOW) == NOW - GRACE
 
 
+@pytest.mark.parametrize("address", ["port", "socket"])
+async def test_a_postgresql_that_is_not_there_is_waited_for(address: str, tmp_path: Path) -> None:
+    host, port = ("127.0.0.1", free_port()) if address == "port" else (str(tmp_path), 5432)
+    with pytest.raises(OSError) as away:
+        await asyncpg.connect(host=host, port=port, user="u", database="d")
+    assert classify(away.value) is Kind.WAIT
+
+
 def test_the_three_kinds_of_failure_are_a_closed_list() -> None:
     wait = [
         ConnectionRefusedError(),
         TimeoutError(),
-        KafkaConnectionError(),
+        BrokenPipeError(),
+        socket.gaierror(-3, "Temporary failure in name resolution"),
+        ssl.SSLCertVerificationError("not trusted"),
+        OSError(errno.EHOSTUNREACH, "No route to host"),
+        OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 101] Network is unreachable"),
+        kafka.KafkaConnectionError(),
+        kafka.NotEnoughReplicasError(),
+        kafka.KafkaTimeoutError(),
+        kafka.OutOfOrderSequenceNumber(),
+        kafka.TopicAuthorizationFailedError("a topic"),
+        kafka.GroupAuthorizationFailedError("a group"),
+        kafka.SaslAuthenticationFailed(),
+        kafka.KafkaError("the client's own task was cancelled"),
+        asyncpg.InvalidPasswordError(""),
+        asyncpg.LockNotAvailableError(""),
+        asyncpg.IdleInTransactionSessionTimeoutError(""),
         asyncpg.DeadlockDetectedError(""),
         asyncpg.SerializationError(""),
         asyncpg.TooManyConnectionsError(""),
@@ -139,6 +168,18 @@ def test_the_three_kinds_of_failure_are_a_closed_list() -> None:
     ]
     reject = [asyncpg.UniqueViolationError(""), asyncpg.NumericValueOutOfRangeError(""), asyncpg.CharacterNotInRepertoireError("")]
     bug = [KeyError("x"), asyncpg.UndefinedColumnError(""), asyncpg.InsufficientPrivilegeError(""), ValueError()]
+    bug += [
+        OSError("of our own making"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EBADF, "Bad file descriptor"),
+        kafka.MessageSizeTooLargeError(),
+        kafka.InvalidTopicError(),
+        kafka.IllegalStateError(),
+        kafka.UnsupportedVersionError(),
+    ]
+    with pytest.raises(FileNotFoundError) as missing:
+        Path("/a/file/that/is/not/there").read_bytes()
+    bug.append(missing.value)
     for kind, errors in ((Kind.WAIT, wait), (Kind.REJECT, reject), (Kind.BUG, bug)):
         for error in errors:
             assert classify(error) is kind, error

@@ -1,4 +1,7 @@
-"""A service's role may read and write rows of its own schema, add to histories, and nothing else."""
+"""A service's role may read and write rows of its own schema, add to histories, and nothing else.
+
+On schemas made up for it; tests/deploy/test_security.py asks the same of the real services' roles.
+"""
 
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit

@@ -16,7 +16,7 @@ from closedloop.local.places import cache_dir
 
 PACKAGE = "@asyncapi/specs@6.11.1"
 SHA512 = "A3WBLqAKGoJ2+6FWFtpjBlCQ1oFCcs4GxF7zsIGvNqp/klGUHjlA3aAcZ9XMMpLGE8zPeYDz2x9FmO6DSuKraQ=="
-QUICKLY = ("--silent", "--fetch-retries=0", "--fetch-timeout=20000", "--no-update-notifier")
+QUICKLY = ("--silent", "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=20000", "--no-update-notifier")
 
 
 def json_schema() -> dict[str, Any]:

@@ -16,7 +16,7 @@ Resource = dict[str, Any]
 K8S = workspace() / "deploy" / "k8s"
 TOOLS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "closedloop" / "deploy"
 OVERLAYS = ("dev", "dev/migrations", "prod", "prod/migrations")
-WORKLOADS = ("Deployment", "StatefulSet", "Job")
+WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
 
 
 def tool(path: str, what: str) -> Path:
@@ -54,7 +54,8 @@ def of_kind(found: list[Resource], *kinds: str) -> dict[str, Resource]:
 def pods(found: list[Resource]) -> Iterator[tuple[str, Resource]]:
     """(name of the workload, its pod template)."""
     for name, workload in of_kind(found, *WORKLOADS).items():
-        yield name, workload["spec"]["template"]
+        job = workload["spec"].get("jobTemplate", workload)
+        yield name, job["spec"]["template"]
 
 
 def projected(pod: Resource) -> dict[str, tuple[str, str]]:

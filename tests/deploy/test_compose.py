@@ -200,6 +200,14 @@ def test_prometheus_scrapes_every_service_on_its_port() -> None:
     assert found.items() >= {name: cls.model_fields["port"].default for name, cls in SETTINGS.items()}.items()
 
 
+def test_prometheus_serves_the_runbook_to_which_its_alerts_lead() -> None:
+    prometheus = SERVICES["prometheus"]
+    (folder,) = [part.partition("=")[2] for part in prometheus["command"] if part.startswith("--web.user-assets=")]
+    assert f"./docs:{folder}:ro" in prometheus["volumes"]
+    (address,) = [part.partition("=")[2] for part in prometheus["command"] if part.startswith("--web.external-url=")]
+    assert address.rpartition(":")[2] == prometheus["ports"][0].split(":")[-2]
+
+
 def test_grafana_finds_prometheus_and_its_dashboards() -> None:
     provisioning = ROOT / "deploy/grafana/provisioning"
     (source,) = [s for path in provisioning.glob("datasources/*") for s in yaml.safe_load(path.read_text())["datasources"]]

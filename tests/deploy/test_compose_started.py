@@ -29,7 +29,7 @@ from closedloop.local.postgres import PostgresServer
 from closedloop.local.testing import temporary_folder
 from deploy.compose_file import ENV, SERVICES
 from deploy.confined import confined, needs_root
-from deploy.installed import install, variables
+from deploy.installed import install, libraries, needed, variables
 
 pytestmark = [needs_root, pytest.mark.timeout(600)]
 READY_WITHIN_S = 120
@@ -50,7 +50,8 @@ class Unpacked:
         }
         images = {service["build"]["args"]["SERVICE"] for service in SERVICES.values() if "build" in service}
         with ThreadPoolExecutor(2) as pool:
-            self._installed = dict(zip(images, pool.map(install, images, repeat(folder)), strict=True))
+            self.installed = dict(zip(images, pool.map(install, images, repeat(folder)), strict=True))
+        """Image → its environment."""
 
     def environment(self, name: str) -> dict[str, str]:
         """What the container of service `name` has, with our addresses."""
@@ -59,7 +60,7 @@ class Unpacked:
         for theirs, ours in self._addresses.items():
             given = {key: value.replace(theirs, ours) for key, value in given.items()}
         ports = {variable_of(service): str(self.ports.of(service)) for service in NAMES}
-        return {**variables(image, self._installed[image]), **given, **ports}
+        return {**variables(image, self.installed[image]), **given, **ports}
 
     def command(self, name: str, *instead: str) -> list[str]:
         """What the container of service `name` runs."""
@@ -108,6 +109,9 @@ def unpacked() -> Iterator[Unpacked]:
 
 
 def test_what_the_file_starts_takes_a_rating_to_the_queue(unpacked: Unpacked) -> None:
+    assert unpacked.installed.keys() == {*NAMES, "tools"}
+    for image, environment in unpacked.installed.items():
+        assert libraries(environment) == needed(image), "exactly what it needs"
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(unpacked.once, ["issuer", "topics", *(name for name in SERVICES if name.startswith("migrate-"))]))
     running = {name: unpacked.start(name) for name in NAMES}

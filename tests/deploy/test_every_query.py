@@ -1,7 +1,8 @@
 """A real Prometheus scrapes the real stack: every query of the dashboards and every rule is asked, and answers with numbers.
 
 What a healthy system does not show is made to happen: a record that cannot be read, an id with other content, a breach, an
-escalation, a call. The runbook's commands are run against the same stack.
+escalation, a call, a contact too many, a store that is looked at and merged. The runbook's commands are run against the same stack.
+Prometheus is Debian's (2.42 where this was written), not the 3.14 of docker-compose.yml.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,18 +33,11 @@ from closedloop.local.ports import free_port
 from closedloop.local.stack import Stack
 from closedloop.local.testing import temporary_folder
 from deploy.promql import PROMETHEUS, ROOT, dashboards, quantity, queries, rules, tool
-from deploy.watching import wait_until
+from deploy.watching import query, wait_until
 from e2e.conftest import call
 
 RUNBOOK = ROOT / "docs/runbook.md"
 EVERYTHING_WITHIN_S = 60
-SILENT = {
-    "Put off by a contact limit": "a claim that a contact limit forbids",
-    "Segments": "a look at the store, every ten minutes",
-    "Bytes in segments": "the same",
-    "Segments merged": "compaction, which waits for more segments than a test makes",
-}
-"""Panels whose series begin with what is rare, and what that is."""
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +64,10 @@ def scraping(stack: Stack, folder: Path) -> Iterator[int]:
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     port = free_port()
     command = [tool("prometheus"), f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
+    command.append(f"--web.user-assets={RUNBOOK.parent}")
+    command += [f"--web.listen-address=127.0.0.1:{port}", f"--web.external-url=http://127.0.0.1:{port}"]
     with (folder / "log").open("wb") as log:
-        running = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
+        running = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         yield port
     finally:
@@ -98,16 +95,20 @@ def has_number(port: int, expr: str) -> bool:
 def test_every_query_answers_with_numbers_and_every_rule_can_be_evaluated(stack: Stack, prometheus: int) -> None:
     open_queries = {(name, title, expr) for name, board in dashboards().items() for title, expr in queries(board)}
     open_queries |= {("rules", rule.get("alert") or rule["record"], quantity(rule["expr"])) for rule in rules()}
-    open_queries = {query for query in open_queries if query[1] not in SILENT}
     assert len(open_queries) > 120
-    started = time.monotonic()
+    started, looked_at_its_store = time.monotonic(), False
     for number in itertools.count():
         asyncio.run(happens(stack, number))
+        if not looked_at_its_store and query(stack.admin_url, "SELECT FROM kpi.segment LIMIT 1"):
+            # it looks when it starts, and then every ten minutes
+            stack.service("kpi").stop()
+            stack.service("kpi").start()
+            looked_at_its_store = True
         with contextlib.suppress(ConnectionRefusedError):  # it has only just been started
-            open_queries = {query for query in open_queries if not has_number(prometheus, query[2])}
+            open_queries = {one for one in open_queries if not has_number(prometheus, one[2])}
         if not open_queries:
             break
-        assert time.monotonic() - started < EVERYTHING_WITHIN_S, sorted(query[:2] for query in open_queries)
+        assert time.monotonic() - started < EVERYTHING_WITHIN_S, sorted(one[:2] for one in open_queries)
         time.sleep(1)
 
     found = [rule for group in asked(prometheus, "rules")["groups"] for rule in group["rules"]]
@@ -117,15 +118,10 @@ def test_every_query_answers_with_numbers_and_every_rule_can_be_evaluated(stack:
     assert {"DeadLetters", "OtherContent"} <= firing.keys()
     assert not firing.keys() & {"ServiceDown", "InstanceDown", "ConsumerBraked", "Restarting"}
     letters = firing["DeadLetters"]
+    with urllib.request.urlopen(letters["annotations"]["runbook_url"], timeout=10) as page:  # noqa: S310
+        assert page.read() == RUNBOOK.read_bytes()
     assert letters["annotations"]["summary"].endswith("could not take records from evaluations (stage decode)")
     assert letters["labels"]["owner"] == "integration"
-
-
-def test_what_is_left_out_is_parsed_all_the_same(prometheus: int) -> None:
-    left_out = [(title, expr) for board in dashboards().values() for title, expr in queries(board) if title in SILENT]
-    assert {title for title, _ in left_out} == set(SILENT)
-    for _, expr in left_out:
-        asked(prometheus, "query", query=expr)
 
 
 async def happens(stack: Stack, number: int) -> None:
@@ -153,6 +149,9 @@ async def happens(stack: Stack, number: int) -> None:
     sent(stack, "complaints", [complaint | {"type": "complaint.escalated.v1", "level": 2, "complaint_id": f"K{number}"}])
     order = {"customer_id": f"C{number}", "region": "NJ", "order_id": f"O{number}", "order_type": "new_install"}
     sent(stack, "orders", [order | {"status": "completed", "occurred_at": latest}])
+    reservation = {"customer_id": f"C{number}-survey", "region": "NJ", "purpose": "survey"}
+    answers = [call(stack, "recovery", "POST", "/v1/contacts/reservations", admin, reservation)[0] for _ in range(4)]
+    assert answers == [201, 201, 201, 409], "the fourth contact in a day is one too many"
     sink = KafkaSink(KafkaSettings(bootstrap=stack.bootstrap), "test")
     await sink.publish([Message("evaluations", b"C0", b"no JSON", [])])
     await sink.stop()

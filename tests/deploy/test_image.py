@@ -2,6 +2,7 @@
 
 No image is built: there is no engine where these tests were written. What they show is that install.sh, which the builder stage
 runs, brings exactly what a service needs, and that the result runs for a user who may do nothing on a root that cannot be written.
+Here it is ingest; test_compose_started.py does the same with all of them.
 """
 
 import ast
@@ -16,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -28,7 +28,7 @@ from closedloop.local.testing import temporary_folder
 from closedloop.recovery.settings import RecoverySettings
 from closedloop.ticketing.settings import TicketingSettings
 from deploy.confined import confined, needs_root
-from deploy.installed import ADDRESSES, DOCKERFILE, ROOT, install, variables
+from deploy.installed import ADDRESSES, DOCKERFILE, ROOT, install, libraries, needed, variables
 
 PACKAGES = {"common": "libs/common", "cli": "libs/cli"} | {name: f"services/{name}" for name in SERVICES}
 BY_NAME = {
@@ -126,32 +126,8 @@ def environment() -> Iterator[Path]:
 
 
 def test_the_image_has_exactly_what_the_service_needs(environment: Path) -> None:
-    uv = Path(sys.executable).with_name("uv")
-    listed = subprocess.run(
-        [uv, "pip", "freeze", "--python", environment / "bin/python"], capture_output=True, text=True, check=True
-    )
-    installed = {line.partition(" @ ")[0] for line in listed.stdout.splitlines()}
-    entries = re.findall(r"^([a-z][^\\]+?) *\\$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    here = [entry for entry in map(Requirement, entries) if entry.marker is None or entry.marker.evaluate()]
-    locked = {canonicalize_name(entry.name): str(entry.specifier) for entry in here}
-    ours = {"closedloop-common", "closedloop-ingest"}
-    needed = _closure("closedloop-ingest") - ours
-    assert installed == {name + locked[name] for name in needed} | ours
-    assert not needed & {"polars", "scipy", "alembic", "sqlalchemy", "openpyxl", "pytest", "hatchling", "pip"}
-
-
-def _closure(name: str, extras: frozenset[str] = frozenset(), seen: set[str] | None = None) -> set[str]:
-    """All that a distribution installed beside us needs, on this machine."""
-    seen = set() if seen is None else seen
-    seen.add(canonicalize_name(name))
-    for line in importlib.metadata.requires(name) or ():
-        requirement = Requirement(line)
-        wanted = requirement.marker is None or any(
-            requirement.marker.evaluate({**default_environment(), "extra": extra}) for extra in extras | {""}
-        )
-        if wanted and (requirement.extras or canonicalize_name(requirement.name) not in seen):
-            _closure(requirement.name, frozenset(requirement.extras), seen)
-    return seen
+    assert libraries(environment) == needed("ingest")
+    assert not {line.partition("==")[0] for line in needed("ingest")} & {"polars", "scipy", "alembic", "sqlalchemy", "openpyxl"}
 
 
 def test_a_library_with_other_content_than_locked_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from closedloop.common import consuming, service
 from closedloop.common.auth.roles import ALL_SCOPES, SCOPES_BY_ROLE
 from closedloop.common.events.topics import TOPICS
-from closedloop.common.kafka.acls import principal_of
+from closedloop.common.kafka.acls import OPERATOR, principal_of
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.settings import AdministratorSettings, AuthSettings, OperatorSettings, ServerSettings, Settings
 from closedloop.ingest.settings import IngestSettings
@@ -68,6 +68,7 @@ def config(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
+OPERATING = (K8S.parents[1] / "docs" / "operating.md").read_text()
 SHARED_CONFIG = config((K8S / "base" / "config.env").read_text())
 
 
@@ -191,6 +192,42 @@ def test_migrations_get_the_administrators_url_and_the_role_of_their_service() -
         assert "DATABASE_URL" not in projected(workload(name)["spec"]["template"]), "the administrator's is for migrations only"
 
 
+def test_the_tools_have_what_the_command_reads_and_only_postgres_own_have_the_administrators_url() -> None:
+    cron = of_kind(resources("components/tools"), "CronJob")["tools"]
+    assert cron["spec"]["suspend"] is True, "it runs only when somebody starts it"
+    [(_, pod)] = pods([cron])
+    command, postgres = pod["spec"]["containers"]
+    given = SHARED_CONFIG | {entry["name"]: entry["value"] for entry in command["env"]}
+    assert given["KAFKA_SASL_USERNAME"] == OPERATOR
+    assert [one["configMapRef"]["name"] for one in command["envFrom"]] == ["closedloop-config"]
+    files = {
+        volume["name"]: {path: secret for path, secret in projected({"spec": {"volumes": [volume]}}).items() if ".crt" not in path}
+        for volume in pod["spec"]["volumes"]
+    }
+    assert files["secrets"] == {"KAFKA_SASL_PASSWORD": (OPERATOR, "password")} | {
+        f"{name.upper()}_DATABASE_URL": (f"{name}-database", "url") for name in CONSUMERS
+    }
+    assert set(files["administrator"]) == variables(AdministratorSettings)
+    mounted = [{mount["name"]: mount["mountPath"] for mount in one["volumeMounts"]} for one in (command, postgres)]
+    assert mounted[0] == {"secrets": given["SECRETS_DIR"], "tmp": "/tmp"}  # noqa: S108 (a volume of the pod's own)
+    assert mounted[1] == {"administrator": given["SECRETS_DIR"], "tmp": "/tmp"}  # noqa: S108
+
+
+@pytest.mark.parametrize("overlay", ["dev", "prod"])
+def test_the_tools_reach_kafka_and_postgres(overlay: str) -> None:
+    found = built(overlay)
+    [(_, pod)] = pods([of_kind(found, "CronJob")["tools"]])
+    labels = pod["metadata"]["labels"]
+    policies = of_kind([*found, *built(f"{overlay}/migrations")], "NetworkPolicy")
+    assert all(_selects(policies[way]["spec"]["podSelector"], labels) for way in ("dns", "to-kafka", "to-postgres"))
+    [listener] = of_kind(found, "Kafka")["closedloop"]["spec"]["kafka"]["listeners"]
+    into = [*listener["networkPolicyPeers"]]
+    assert any(_selects(peer["podSelector"], labels) for peer in into if "podSelector" in peer)
+    if overlay == "dev":
+        [rule] = policies["postgres"]["spec"]["ingress"]
+        assert any(_selects(peer["podSelector"], labels) for peer in rule["from"])
+
+
 def test_keda_watches_the_topics_that_a_service_reads() -> None:
     scaled = of_kind(resources("components/keda"), "ScaledObject")
     assert set(scaled) == set(CONSUMERS)
@@ -202,6 +239,8 @@ def test_keda_watches_the_topics_that_a_service_reads() -> None:
         assert {trigger["bootstrapServersFromEnv"] for trigger in triggers} == {"KAFKA_BOOTSTRAP"}
         assert found["spec"]["maxReplicaCount"] <= max(read.values()), "more members than partitions have nothing to do"
         assert found["spec"]["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": name}
+        [threshold] = {int(trigger["lagThreshold"]) for trigger in triggers}
+        assert f"| {name} | records behind, per process | {threshold:,} |" in OPERATING
 
 
 def test_the_table_of_scopes_for_the_issuer_is_that_of_the_code() -> None:
@@ -325,12 +364,12 @@ def test_what_a_pod_mounts_is_made_or_asked_for_in_the_readme(overlay: str) -> N
     asked = set(re.findall(r"create (?:secret generic|configmap) ([a-z-]+)", (K8S / "README.md").read_text()))
     asked |= set(re.findall(r"create configmap ([a-z-]+)", (K8S / "overlays" / "dev" / "local-issuer.yaml").read_text()))
     for name, pod in pods(found):
-        volumes, [container] = pod["spec"]["volumes"], pod["spec"]["containers"]
+        volumes, containers = pod["spec"]["volumes"], pod["spec"]["containers"]
         used = {secret for secret, _ in projected(pod).values()}
         used |= {v["secret"]["secretName"] for v in volumes if "secret" in v} | {
             v["configMap"]["name"] for v in volumes if "configMap" in v
         }
-        used |= {one["configMapRef"]["name"] for one in container.get("envFrom", [])}
+        used |= {one["configMapRef"]["name"] for container in containers for one in container.get("envFrom", [])}
         assert used <= made | asked, name
 
 
@@ -351,41 +390,80 @@ def test_dev_says_that_its_passwords_are_known_to_all() -> None:
     assert all("closedloop/warning" in one["metadata"]["annotations"] for one in secrets.values())
 
 
+MIGRATED = [f"{name}-migrate SuccessCriteriaMet Complete" for name in CONSUMERS]
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Path:
-    """A `kubectl` that writes down what it is told, and fails at the word in the file `fails_at`."""
-    kubectl = tmp_path / "kubectl"
-    kubectl.write_text(
-        "#!/bin/bash\n"
-        f'echo "$*" >> {tmp_path}/told\n'
-        f'[ ! -e {tmp_path}/fails_at ] || [[ " $* " != *" $(cat {tmp_path}/fails_at) "* ]]\n'
+    """A `kubectl` that writes down what it is told. Asked about jobs it tells what stands in `jobs_1`, then in `jobs_2`, …, the
+    last for good; without such a file the API server does not answer. `sleep` only counts."""
+    _program(
+        tmp_path / "kubectl",
+        f"""
+        cd {tmp_path}
+        echo "$*" >> told
+        [[ " $* " == *" get job "* ]] || exit 0
+        asked=$(grep -c ' get job ' told)
+        cat "$(ls jobs_* | head -n "$asked" | tail -1)"
+    """,
     )
-    kubectl.chmod(0o755)
+    _program(tmp_path / "sleep", f"echo sleep >> {tmp_path}/told")
+    jobs(tmp_path, MIGRATED)
     return tmp_path
 
 
-def roll_out(cluster: Path) -> tuple[int, list[str]]:
+def _program(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/bash\nset -eu\n{script}\n")
+    path.chmod(0o755)
+
+
+def jobs(cluster: Path, *answers: list[str]) -> None:
+    """Name and true conditions of each, as the jsonpath of roll-out.sh asks for them: at each question the next."""
+    for number, answer in enumerate(answers, 1):
+        (cluster / f"jobs_{number}").write_text("".join(f"{line}\n" for line in answer))
+
+
+def roll_out(cluster: Path) -> tuple[int, list[str], str]:
+    """(exit code, what kubectl was told, what stands in stderr)"""
     script, overlay = K8S / "roll-out.sh", K8S / "overlays" / "prod"
     path = f"{cluster}:{os.environ['PATH']}"
-    done = subprocess.run([script, overlay], capture_output=True, text=True, env={**os.environ, "PATH": path})
-    return done.returncode, (cluster / "told").read_text().splitlines()
+    done = subprocess.run([script, overlay], capture_output=True, text=True, env={**os.environ, "PATH": path}, timeout=30)
+    return done.returncode, (cluster / "told").read_text().splitlines(), done.stderr
 
 
 def test_a_roll_out_migrates_first(cluster: Path) -> None:
-    code, told = roll_out(cluster)
+    started = [f"{name}-migrate" for name in CONSUMERS]
+    jobs(cluster, started, [MIGRATED[0], *started[1:]], MIGRATED)
+    code, told, _ = roll_out(cluster)
     assert code == 0
+    assert [line.partition(" ")[0] == "sleep" for line in told].count(True) == 2, "asked until all three were complete"
     prod = f"apply -k {K8S}/overlays/prod"
-    order = [next(i for i, line in enumerate(told) if part in line) for part in ("delete job", f"{prod}/migrations", " wait job")]
+    order = [next(i for i, line in enumerate(told) if part in line) for part in ("delete job", f"{prod}/migrations", " get job")]
     assert [*order, told.index(prod)] == sorted([*order, told.index(prod)])
+    last_question = max(i for i, line in enumerate(told) if " get job " in line)
+    assert last_question < told.index(prod)
     assert {line.split("rollout status ")[1].split()[0] for line in told if "rollout status" in line} == {
         "deployment/ingest",
         *(f"statefulset/{name}" for name in CONSUMERS),
     }
 
 
-def test_a_migration_that_fails_leaves_the_services_as_they_are(cluster: Path) -> None:
-    (cluster / "fails_at").write_text("wait")
-    code, told = roll_out(cluster)
+def test_a_migration_that_fails_ends_the_roll_out_at_once_and_leaves_the_services_as_they_are(cluster: Path) -> None:
+    jobs(cluster, ["kpi-migrate", *MIGRATED[1:]], ["kpi-migrate FailureTarget Failed", *MIGRATED[1:]])
+    code, told, said = roll_out(cluster)
+    assert code == 1
+    assert f"apply -k {K8S}/overlays/prod" not in told
+    assert told[-1].startswith("-n closedloop logs "), "it shows why"
+    assert told.count("sleep") == 1
+    assert "The migration kpi-migrate failed: see its log above. The services in closedloop are as they were" in said
+
+
+@pytest.mark.parametrize("jobs_known", [True, False])
+def test_without_an_answer_about_the_migrations_no_service_is_touched(cluster: Path, jobs_known: bool) -> None:
+    if jobs_known:
+        (cluster / "jobs_1").unlink()  # the API server does not answer
+    else:
+        jobs(cluster, [])
+    code, told, _ = roll_out(cluster)
     assert code != 0
     assert f"apply -k {K8S}/overlays/prod" not in told
-    assert any(" logs " in f" {line} " for line in told), "it shows why"

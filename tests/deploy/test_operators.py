@@ -64,6 +64,7 @@ def test_the_operators_take_their_resources(overlay: str) -> None:
         ("strimzi", "KafkaTopic", ("partitionz",)),
         ("strimzi", "KafkaUser", ("authorization", "type")),
         ("strimzi", "Kafka", ("kafka", "listener")),
+        ("strimzi", "KafkaNodePool", ("template", "pod", "topologySpread")),
         ("keda", "ScaledObject", ("minReplicas",)),
         ("keda", "TriggerAuthentication", ("secretTarget",)),
     ],
@@ -75,6 +76,18 @@ def test_a_misspelt_field_is_found(folder: str, kind: str, path: tuple[str, ...]
         inner = inner[step]
     inner[path[-1]] = "mistyped"
     assert wrong_with(wrong)
+
+
+def test_no_two_brokers_share_a_node() -> None:
+    [pool] = of_kind(built("prod"), "KafkaNodePool").values()
+    spreads = pool["spec"]["template"]["pod"]["topologySpreadConstraints"]
+    [spread] = [one for one in spreads if one["topologyKey"] == "kubernetes.io/hostname"]
+    assert (spread["maxSkew"], spread["minDomains"], spread["whenUnsatisfiable"]) == (1, pool["spec"]["replicas"], "DoNotSchedule")
+    # the labels that Strimzi gives the pods of a pool
+    assert spread["labelSelector"]["matchLabels"] == {
+        "strimzi.io/cluster": pool["metadata"]["labels"]["strimzi.io/cluster"],
+        "strimzi.io/pool-name": pool["metadata"]["name"],
+    }
 
 
 def test_the_topics_are_those_of_the_code() -> None:

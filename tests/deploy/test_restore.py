@@ -75,8 +75,10 @@ def drill() -> Iterator[Drill]:
 
 
 def run_backup(stack: Stack, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """As docs/operating.md calls it, with our Python as python3."""
     given = {**os.environ, **stack.environment(), "DATABASE_URL": stack.admin_url}
-    return subprocess.run([sys.executable, BACKUP, *arguments], env=given, capture_output=True, text=True, check=False)
+    given["PATH"] = f"{Path(sys.executable).parent}:{given['PATH']}"
+    return subprocess.run([BACKUP, *arguments], env=given, capture_output=True, text=True, check=False)
 
 
 def backup(stack: Stack, *arguments: str | Path) -> str:

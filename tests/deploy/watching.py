@@ -59,10 +59,10 @@ def failing_orders(number: int) -> list[Event]:
     return [*incident(number), *later]
 
 
-def send(stack: Stack, batch: Sequence[Event], sent: Sent) -> None:
-    """Over REST, and into the list of what was sent."""
+def send(stack: Stack, batch: Sequence[Event], sent: Sent, door: int | None = None) -> None:
+    """Over REST, and into the list of what was sent. `door`: the port of another ingest."""
     token = stack.token("admin")
-    connection = http.client.HTTPConnection("127.0.0.1", stack.ports.of("ingest"), timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", door or stack.ports.of("ingest"), timeout=30)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/cloudevents-batch+json"}
     for start in range(0, len(batch), REST_BATCH):
         connection.request("POST", "/v1/events", json.dumps(batch[start : start + REST_BATCH]), headers)

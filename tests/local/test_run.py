@@ -103,6 +103,9 @@ def test_everything_starts_is_explained_and_ends_with_ctrl_c_and_it_starts_again
     for name in ("ingest", "kpi", "ticketing", "recovery"):
         assert f"http://127.0.0.1:{terminal.ports.of(name)}/docs" in shown
     assert len(re.findall(r"^  curl ", shown, re.M)) == 3
+    [token] = re.findall(r"^  (TOKEN=\S+)$", shown, re.M)
+    claims = jwt.decode(token.removeprefix("TOKEN="), options={"verify_signature": False})
+    assert claims["exp"] - claims["iat"] == 3600
     assert len(terminal.left_running()) > 6
     assert terminal.press_ctrl_c() < 20
     assert terminal.job is not None

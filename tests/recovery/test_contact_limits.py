@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from closedloop.common.http.problems import Conflict, Forbidden, NotFound
@@ -114,3 +115,40 @@ async def test_a_repeated_reservation_is_the_same_one(desk: Desk) -> None:
     later = Asked(principal("planner", "manager"), "k", b"C1")
     _, again = await desk.reservations.reserve(later, "C1", "NJ", "survey")
     assert str(again["reservation_id"]) == str(answers[0]["reservation_id"])
+
+
+NOW = "clock_timestamp()"
+PLANNED = f"gen_random_uuid(), 'C1', 'NJ', 'survey', 'reserved', {NOW}, {NOW} + interval '1 h', 'ann'"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"INSERT INTO contact (contact_id, customer_id, region, purpose, state, at, expires_at, actor) VALUES ({PLANNED})",
+        "UPDATE contact SET state = 'reserved' WHERE state = 'released'",
+        "UPDATE contact SET state = 'confirmed' WHERE state = 'released'",
+        "UPDATE contact SET state = 'reserved' WHERE state = 'confirmed'",
+        "UPDATE contact SET state = 'released' WHERE state = 'confirmed'",
+        "UPDATE contact SET customer_id = 'C9'",
+        "DELETE FROM contact",
+    ],
+)
+async def test_the_services_role_cannot_make_or_unmake_a_contact_by_itself(desk: Desk, statement: str) -> None:
+    planner = desk.asked("planner", "manager")
+    released, confirmed = await desk.reserve("C1"), await desk.reserve("C1")
+    await desk.reservations.release(planner, released["reservation_id"])
+    await desk.reservations.confirm(planner, confirmed["reservation_id"], None)
+    before = await desk.rows("contact", "contact_id")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="reserve_contact"):
+        await desk.pool.execute(statement)
+    assert await desk.rows("contact", "contact_id") == before
+
+
+async def test_whoever_asks_the_database_itself_shares_the_limit_with_all_others(desk: Desk) -> None:
+    ask = f"""SELECT reserve_contact(gen_random_uuid(), 'C1', 'NJ', 'survey', 'ann', {NOW}, {NOW} + interval '1 h',
+                                     '{{24 h}}', '{{3}}')"""
+    desk.now = await desk.pool.fetchval(f"SELECT {NOW}")
+    answers = await at_once(*(desk.pool.fetchval(ask) for _ in range(20)), *(desk.reserve("C1") for _ in range(20)))
+    taken = [a for a in answers if a is None or isinstance(a, dict)]
+    assert len(taken) == 3
+    assert await desk.pool.fetchval("SELECT count(*) FROM contact WHERE customer_id = 'C1'") == 3

@@ -5,8 +5,8 @@ binary="$CACHE/bin/kustomize-$version"
 if [ ! -x "$binary" ]; then
   if ! have go; then
     missing "kustomize $version" "it is built with Go; install Go 1.26 or newer (go.dev/dl) and run make deploy-tools again"
-  elif ! GOBIN="$CACHE/bin" GOTOOLCHAIN=local timeout 300 go install "sigs.k8s.io/kustomize/kustomize/v5@$version"; then
-    missing "kustomize $version" "go install failed or took more than 5 minutes; run make deploy-tools again"
+  elif ! GOBIN="$CACHE/bin" GOTOOLCHAIN=local timeout 900 go install "sigs.k8s.io/kustomize/kustomize/v5@$version"; then
+    missing "kustomize $version" "go install failed or took more than 15 minutes; run make deploy-tools again"
   elif ! go version -m "$CACHE/bin/kustomize" | grep -qF "$sum"; then
     rm "$CACHE/bin/kustomize"
     missing "kustomize $version" "the module's checksum is not $sum"

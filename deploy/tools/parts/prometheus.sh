@@ -2,6 +2,7 @@
 target="$CACHE/prometheus"
 if ! { have promtool && have prometheus; } && [ ! -x "$target/promtool" ]; then
   unpacked="$(mktemp -d)"
+  trap 'rm -rf "$unpacked"' EXIT
   if ! have apt-get; then
     missing "promtool" "it is taken from Debian's package prometheus; install Prometheus 2.42 or newer so that promtool and prometheus are on the PATH"
   elif ! (cd "$unpacked" && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } 2>"$unpacked/said" \
@@ -10,5 +11,4 @@ if ! { have promtool && have prometheus; } && [ ! -x "$target/promtool" ]; then
   else
     mkdir -p "$target" && mv "$unpacked/usr/bin/prometheus" "$unpacked/usr/bin/promtool" "$target/"
   fi
-  rm -rf "$unpacked"
 fi

@@ -31,15 +31,16 @@ class Reservations:
 
             async def act() -> Answer:
                 now = await self._clock(connection)
-                allowed_at = await store.allowed_at(connection, customer_id, self._rules, now)
+                contact_id, until, actor = uuid4(), now + self._rules.reservation, asked.principal.subject
+                allowed_at = await store.reserve(
+                    connection, contact_id, customer_id, region, purpose, actor, now, until, self._rules
+                )
                 if allowed_at is not None:
                     metrics.LIMITED.labels("reservation").inc()
                     raise Conflict(
                         f"The customer's contact limit is used up; the next contact is allowed from {allowed_at.isoformat()}.",
                         allowed_at=allowed_at.isoformat(),
                     )
-                contact_id, until = uuid4(), now + self._rules.reservation
-                await store.insert(connection, contact_id, customer_id, region, purpose, asked.principal.subject, now, until)
                 shown = {
                     "contact_id": contact_id,
                     "customer_id": customer_id,

@@ -4,7 +4,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from closedloop.common.settings import ServerSettings
-from closedloop.ticketing.domain.alarm_rate import BurstSettings
+from closedloop.ticketing.domain.alarm_rate import GREATEST_TARGET, BurstSettings
 
 
 class TicketingSettings(ServerSettings):
@@ -15,7 +15,10 @@ class TicketingSettings(ServerSettings):
     port: int = Field(8103, ge=1, le=65535)
 
     false_alarms_per_month: float = Field(
-        0.1, gt=0, le=1000, description="batch: accepted per subject and month of 30 days; S subjects give about S times as many"
+        0.1,
+        gt=0,
+        le=GREATEST_TARGET,
+        description="batch: accepted per subject and month of 30 days; S subjects give about S times as many",
     )
     batch_least_customers: int = Field(5, ge=1, description="batch: at least so many distinct customers")
     batch_least_ratio: float = Field(1.5, ge=1, description="batch: at least so many times what was expected")

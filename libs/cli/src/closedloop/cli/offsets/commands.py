@@ -1,7 +1,6 @@
 """`closedloop offsets show|reset`."""
 
 import asyncio
-import os
 import time
 from collections.abc import Sequence
 from typing import Annotated
@@ -14,7 +13,7 @@ from rich.table import Table
 
 from closedloop.cli.connections import connected, on_kafka
 from closedloop.cli.offsets.positions import Fit, Move, fit, lag, target
-from closedloop.cli.offsets.survey import SERVICES, Survey, database_url, database_variable, survey, topics_of
+from closedloop.cli.offsets.survey import SERVICES, Survey, database_url, database_variable, given_url, survey, topics_of
 from closedloop.cli.problems import CommandFailed
 from closedloop.cli.screen import err, out
 from closedloop.common.kafka.client import KafkaSettings
@@ -27,7 +26,7 @@ def show(
     service: Annotated[str | None, typer.Argument(help=f"{', '.join(SERVICES)}; otherwise all with a database URL.")] = None,
 ) -> None:
     """Show each partition's position, how far it is behind, and whether it fits this Kafka. Exit code 1 where one does not."""
-    services = [service] if service else [name for name in SERVICES if os.environ.get(database_variable(name))]
+    services = [service] if service else [name for name in SERVICES if given_url(name)]
     if not services:
         database_url(SERVICES[0])  # says what to set
 

@@ -1,6 +1,5 @@
 """Reading both sides: the positions in a service's schema, and Kafka."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 import asyncpg
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
+from pydantic import SecretStr
 
 from closedloop.cli.connections import administering, answered, connected, reading
 from closedloop.cli.offsets.positions import Present, Stored
@@ -15,6 +15,7 @@ from closedloop.cli.problems import CommandFailed
 from closedloop.common.events.topics import TOPICS
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.topic_identity import read_identity
+from closedloop.common.settings import Settings
 
 SERVICES: Final = tuple(dict.fromkeys(service for topic in TOPICS for service in topic.consumers))
 
@@ -45,10 +46,19 @@ def database_variable(service: str) -> str:
     return f"{service.upper()}_DATABASE_URL"
 
 
+def given_url(service: str) -> str:
+    """Its value, or what stands in the file of that name in SECRETS_DIR; empty where neither is there."""
+
+    class Role(Settings, env_prefix=f"{service.upper()}_", extra="ignore"):
+        database_url: SecretStr = SecretStr("")
+
+    return Role().database_url.get_secret_value()
+
+
 def database_url(service: str) -> str:
-    """Its value. CommandFailed where it is not set."""
+    """The same. CommandFailed where it is not set."""
     variable = database_variable(service)
-    url = os.environ.get(variable)
+    url = given_url(service)
     if not url:
         raise CommandFailed(
             f"{variable} is not set: it names the database that holds the positions of {service}. "

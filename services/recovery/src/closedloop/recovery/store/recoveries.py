@@ -93,13 +93,9 @@ async def add_contact(
 ) -> None:
     """The agent's record of the call, and its place among all contacts with the customer. It took place: no limit refuses it."""
     await connection.execute(
-        """WITH counted AS (
-               INSERT INTO contact (contact_id, customer_id, region, purpose, state, at, actor)
-               VALUES ($1, $13, $14, 'recovery_call', 'confirmed', $6, $4)
-           )
-           INSERT INTO recovery_contact (contact_id, recovery_id, attempt, agent, claim_number, at, recorded_at, reached, result,
+        """INSERT INTO recovery_contact (contact_id, recovery_id, attempt, agent, claim_number, at, recorded_at, reached, result,
                                          reason, note, next_attempt_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)""",
+           VALUES (record_call($1, $13, $14, $4, $6), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)""",
         contact_id,
         after.recovery_id,
         after.attempts,

@@ -28,7 +28,7 @@ _TARGET_OF_TABLE = 0.1
 # Alarms fall slower than F where they come from swings, and rise almost with it where they come from chance: below
 # the table's target F goes with its square, above with the power that gave at most 1.0 a month for a target of 1.
 _POWER_BELOW, _POWER_ABOVE = 2.0, 1.3
-_GREATEST_TARGET = 1.0
+GREATEST_TARGET = 1.0
 _LOG_VOLUMES, _LOG_F = np.log(np.array(_F_BY_VOLUME)).T
 
 
@@ -44,10 +44,10 @@ class BurstSettings:
     """A batch has at least this many times what was expected."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.false_alarms_per_month <= _GREATEST_TARGET:
+        if not 0 < self.false_alarms_per_month <= GREATEST_TARGET:
             raise ValueError(
                 f"false_alarms_per_month is {self.false_alarms_per_month}: set it above 0 and at most "
-                f"{_GREATEST_TARGET:g}, e.g. 0.1 (one in ten months per subject)"
+                f"{GREATEST_TARGET:g}, e.g. 0.1 (one in ten months per subject)"
             )
         if self.least_customers < 1:
             raise ValueError(f"least_customers is {self.least_customers}: set it to 1 or more, e.g. 5")

@@ -1,0 +1,74 @@
+"""`make demo` against a running system: what it sends is accepted, counted and shown, and Ctrl-C ends it."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from closedloop.local.addresses import variable_of
+from closedloop.local.stack import Stack
+from e2e.conftest import call
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYED_S = 3.0
+HISTORY_AT_LEAST = 500
+"""Complaints of the three weeks that are sent first."""
+
+
+def total(stack: Stack, service: str, start: str) -> float:
+    """The sum of a metric's series that begin so."""
+    _, _, shown = call(stack, service, "GET", "/metrics", None)
+    return sum(float(line.rpartition(" ")[2]) for line in shown.splitlines() if line.startswith(start))
+
+
+def accepted(stack: Stack) -> float:
+    return total(stack, "ingest", "ingest_events_accepted_total{")
+
+
+def taken(stack: Stack) -> float:
+    """Of the three topics that ingest writes."""
+    topics = ("evaluations", "complaints", "orders")
+    return sum(total(stack, "kpi", f'consumer_records_total{{outcome="taken",topic="{topic}"}}') for topic in topics)
+
+
+def complaints_counted(stack: Stack) -> float:
+    path = f"/v1/indicators/complaints_registered/value?window=30d&at={time.strftime('%FT%TZ', time.gmtime())}"
+    status, _, value = call(stack, "kpi", "GET", path, stack.token("analyst"))
+    assert status == 200, value
+    return float(value["numerator"] or 0)
+
+
+@pytest.mark.timeout(180)
+def test_the_demos_traffic_is_accepted_and_counted_until_ctrl_c(stack: Stack, tmp_path: Path) -> None:
+    before: dict[str, float] = {"accepted": accepted(stack), "taken": taken(stack), "complaints": complaints_counted(stack)}
+    ports = {variable_of(name): str(port) for name, port in dataclasses.asdict(stack.ports).items()}
+    environment: dict[str, Any] = {**os.environ, **ports, "CLOSEDLOOP_VAR": str(stack.var), "PYTHONUNBUFFERED": "1"}
+    said = tmp_path / "said"
+    with said.open("wb") as output:
+        demo = subprocess.Popen(
+            ["make", "-C", str(ROOT), "demo", "SPEED=600"], env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while "Now all events" not in said.read_text():
+            assert demo.poll() is None and time.monotonic() < deadline, said.read_text()
+            time.sleep(0.1)
+        history = accepted(stack)
+        assert history > before["accepted"]
+        time.sleep(PLAYED_S)
+    finally:
+        os.killpg(demo.pid, signal.SIGINT)
+        demo.wait(20)
+    assert "Traceback" not in said.read_text()
+    sent = accepted(stack) - before["accepted"]
+    assert accepted(stack) > history, said.read_text()
+    deadline = time.monotonic() + 30
+    while taken(stack) - before["taken"] != sent:
+        assert time.monotonic() < deadline, (sent, taken(stack) - before["taken"])
+        time.sleep(0.2)
+    assert complaints_counted(stack) - before["complaints"] >= HISTORY_AT_LEAST
