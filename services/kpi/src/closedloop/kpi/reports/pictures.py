@@ -16,7 +16,7 @@ COLOURS: Final[dict[Judgement, str]] = {
 }
 WORDS: Final[dict[Judgement, str]] = {
     "ok": "on target",
-    "short": "below target",
+    "short": "target missed",
     "warning": "warning",
     "critical": "critical",
     "no_data": "no data",
@@ -114,7 +114,7 @@ def number(value: float | None) -> str:
         return "–"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) < 0.1 else f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{value:.2g}" if abs(value) < 0.1 else f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def count_of(figures: Sequence[Figure], judgement: Judgement) -> int:
