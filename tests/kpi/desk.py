@@ -26,7 +26,8 @@ from kpi.records import batch, encoded, envelope, rating, record
 class Desk:
     """A client of the routes over an engine."""
 
-    def __init__(self, client: httpx2.AsyncClient, issuer: Issuer, engine: Engine) -> None:
+    def __init__(self, app: FastAPI, client: httpx2.AsyncClient, issuer: Issuer, engine: Engine) -> None:
+        self.app = app
         self._client = client
         self._issuer = issuer
         self._engine = engine
@@ -109,4 +110,4 @@ async def desk_over(engine: Engine, folder: Path) -> AsyncIterator[Desk]:
     app.state.values = Values(events, reported, engine.catalogue)
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kpi") as client:
-        yield Desk(client, issuer, engine)
+        yield Desk(app, client, issuer, engine)
