@@ -224,7 +224,7 @@ async def test_the_catalogue_is_searched_by_how_figures_are_got(desk: Desk) -> N
 async def test_what_was_reported_cannot_be_changed_in_the_database(desk: Desk, engine: Engine) -> None:
     await desk.report(DELIVERY, row())
     for statement in ("UPDATE measurement SET numerator = 1", "DELETE FROM measurement", "TRUNCATE measurement"):
-        with pytest.raises(asyncpg.RaiseError, match="measurement is append-only"):
+        with pytest.raises(asyncpg.PostgresError, match=r"measurement is append-only|permission denied"):
             await engine.pool.execute(statement)
 
 
