@@ -11,6 +11,7 @@ import closedloop.kpi
 from closedloop.common.postgres.migrations import migrate
 from closedloop.common.postgres.pool import create_pool
 from kpi.counting import Engine
+from kpi.desk import Desk, desk_over
 
 MIGRATIONS = Path(closedloop.kpi.__file__).parent / "migrations"
 
@@ -32,3 +33,10 @@ async def engine(kpi_url: str) -> AsyncIterator[Engine]:
     pool = await create_pool(kpi_url, "kpi")
     yield Engine(pool)
     await pool.close()
+
+
+@pytest.fixture
+async def desk(engine: Engine, tmp_path: Path) -> AsyncIterator[Desk]:
+    """A client of the routes over it."""
+    async with desk_over(engine, tmp_path) as client:
+        yield client

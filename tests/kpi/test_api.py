@@ -1,72 +1,15 @@
 """The routes over counted events: windows, groups, filters, regions of the token, and what is said about mistakes."""
 
-import contextlib
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
 
-import httpx2
 import pytest
-from fastapi import FastAPI
 
-from closedloop.common.auth.tokens import Authenticator
-from closedloop.common.http.app import Health, create_app
-from closedloop.common.settings import AuthSettings
-from closedloop.kpi import api
-from closedloop.kpi.event_values import EventValues
-from closedloop.kpi.values import Values
-from closedloop.local.issuer import Issuer
 from kpi.counting import Engine
-from kpi.records import APPENDED, batch, encoded, envelope, rating, record
+from kpi.desk import Desk
+from kpi.records import APPENDED
 
 SHARE = "/v1/indicators/dissatisfied_share"
 NOON = APPENDED
-
-
-class Desk:
-    """A client of the routes over an engine."""
-
-    def __init__(self, client: httpx2.AsyncClient, issuer: Issuer, engine: Engine) -> None:
-        self._client = client
-        self._issuer = issuer
-        self._engine = engine
-        self._offset = 0
-
-    async def rate(self, *ratings: tuple[datetime, dict[str, Any]]) -> None:
-        values = []
-        for at, data in ratings:
-            self._offset += 1
-            values.append(encoded(envelope(rating(**data), id=f"e-{self._offset}", time=at.isoformat())))
-        await self._engine.take(batch([record(value, offset=self._offset + n) for n, value in enumerate(values)]))
-
-    async def get(
-        self, path: str, status: int = 200, *, regions: tuple[str, ...] = ("*",), role: str = "analyst", **params: Any
-    ) -> Any:
-        headers = {"Authorization": f"Bearer {self._issuer.mint(role, 'ann', regions)}"}
-        answer = await self._client.get(path, params=params, headers=headers)
-        assert answer.status_code == status, answer.text
-        return answer.json()
-
-
-@pytest.fixture
-async def desk(engine: Engine, tmp_path: Path) -> AsyncIterator[Desk]:
-    issuer = Issuer(tmp_path / "issuer")
-    environment = issuer.environment()
-    auth = AuthSettings(issuer=environment["AUTH_ISSUER"], jwks_url=environment["AUTH_JWKS_URL"])
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-
-    app = create_app("kpi", "test", authenticator=Authenticator(auth), health=Health(), routers=[api.router], lifespan=lifespan)
-    app.state.catalogue = engine.catalogue
-    app.state.zone = ZoneInfo("Asia/Shanghai")
-    app.state.values = Values(EventValues(engine.reader, engine.catalogue, app.state.zone))
-    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://kpi") as client:
-        yield Desk(client, issuer, engine)
 
 
 def before(**ago: int) -> datetime:

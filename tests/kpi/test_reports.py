@@ -23,6 +23,8 @@ from closedloop.common.settings import AuthSettings
 from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.event_values import EventValues
+from closedloop.kpi.measurements import Measurements
+from closedloop.kpi.reported_values import ReportedValues
 from closedloop.kpi.reports import api
 from closedloop.kpi.reports.gathering import Gathering
 from closedloop.kpi.reports.service import Reports
@@ -88,7 +90,8 @@ async def office(kpi_url: str, tmp_path: Path) -> AsyncIterator[Office]:
         yield
 
     app = create_app("kpi", "test", authenticator=Authenticator(auth), health=Health(), routers=[api.router], lifespan=lifespan)
-    values = Values(EventValues(engine.reader, engine.catalogue, SHANGHAI))
+    reported = ReportedValues(Measurements(engine.pool, SHANGHAI), SHANGHAI)
+    values = Values(EventValues(engine.reader, engine.catalogue, SHANGHAI), reported, engine.catalogue)
     app.state.reports = Reports(engine.pool, Gathering(values, engine.catalogue, SHANGHAI), engine.catalogue, SHANGHAI)
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kpi") as client:

@@ -12,6 +12,7 @@ from closedloop.cli.dead_letters.commands import app as dead_letters
 from closedloop.cli.environment import load_environment
 from closedloop.cli.imports.command import EPILOG as IMPORT_EPILOG
 from closedloop.cli.imports.command import import_command
+from closedloop.cli.measurements.commands import app as measurements
 from closedloop.cli.offsets.commands import app as offsets
 from closedloop.cli.problems import CommandFailed
 from closedloop.cli.topics import topics_command
@@ -44,6 +45,7 @@ def settings(
 
 
 app.command("import", epilog=IMPORT_EPILOG)(import_command)
+app.add_typer(measurements, name="measurements")
 app.add_typer(dead_letters, name="dlq")
 app.add_typer(offsets, name="offsets")
 app.command("topics")(topics_command)

@@ -16,7 +16,7 @@ from closedloop.common.postgres.migrations import migrate as migrate_schema
 from closedloop.common.service import Every, Job
 from closedloop.common.service import serve as serve_app
 from closedloop.common.settings import AuthSettings, OperatorSettings
-from closedloop.kpi import api
+from closedloop.kpi import api, measurements_api
 from closedloop.kpi.catalogue_files import CatalogueRefused, load_catalogue
 from closedloop.kpi.compaction import Compaction
 from closedloop.kpi.consumer import KpiProcessor
@@ -25,7 +25,9 @@ from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.windows import Window
 from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.gauges import Gauges
+from closedloop.kpi.measurements import Measurements
 from closedloop.kpi.reading import BucketReader
+from closedloop.kpi.reported_values import ReportedValues
 from closedloop.kpi.reports import api as reports
 from closedloop.kpi.reports.gathering import Gathering
 from closedloop.kpi.reports.service import Reports
@@ -49,7 +51,11 @@ def build(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         def wire(parts: Parts) -> tuple[KpiProcessor, dict[str, Job]]:
             reader = BucketReader(parts.pool, catalogue, settings.bucket_cache_mb * MEGABYTE)
-            values = app.state.values = Values(EventValues(reader, catalogue, operator.zone))
+            measurements = Measurements(parts.pool, operator.zone)
+            app.state.measurements = measurements
+            values = app.state.values = Values(
+                EventValues(reader, catalogue, operator.zone), ReportedValues(measurements, operator.zone), catalogue
+            )
             gathering = Gathering(values, catalogue, operator.zone)
             app.state.reports = Reports(parts.pool, gathering, catalogue, operator.zone)
             counting = Counting(catalogue, settings.seen_cache_mb * MEGABYTE, settings.dissatisfied_below)
@@ -61,6 +67,7 @@ def build(
                 "gauges": Every(GAUGES_S, gauges.refresh),
                 "compaction": Every(COMPACT_S, compaction.compact),
                 "forget": Every(FORGET_S, compaction.forget),
+                "forget_keys": Every(FORGET_S, measurements.forget_keys),
             }
             return KpiProcessor(catalogue, counting, settings.retention), jobs
 
@@ -82,7 +89,7 @@ def build(
         "Rolling indicators of service quality, and their breaches",
         authenticator=Authenticator(auth),
         health=Health(),
-        routers=[api.router, reports.router, operations_routes()],
+        routers=[api.router, measurements_api.router, reports.router, operations_routes()],
         lifespan=lifespan,
     )
     app.state.catalogue = catalogue

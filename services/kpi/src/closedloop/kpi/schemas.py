@@ -1,7 +1,7 @@
 """Bodies of the REST answers."""
 
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -120,15 +120,27 @@ def _own(indicator: Indicator) -> dict[str, Any]:
     return {"composite": indicator.composite.text} if isinstance(indicator, CompositeIndicator) else {}
 
 
+class PartView(BaseModel):
+    """A composite's part over the same window, for the same regions and groups."""
+
+    value: float | None
+    numerator: float | None
+    denominator: float | None
+    sample: int
+    note: str | None = None
+
+
 class ValueView(BaseModel):
-    """An indicator over [from, to). `value` is null where nothing happened that it could be computed from."""
+    """An indicator over [from, to). `value` is null where nothing happened, or was reported, that it could be computed from."""
 
     start: datetime = Field(serialization_alias="from")
     end: datetime = Field(serialization_alias="to")
     value: float | None
-    numerator: float
+    numerator: float | None = Field(description="null where there is none: a composite, or a value that was reported alone")
     denominator: float | None = Field(description="null for a count or a sum")
-    sample: int = Field(description="events that stand in the value")
+    sample: int = Field(description="events, or reported figures, that stand in the value")
+    note: str | None = Field(None, description="what must be known of the value")
+    parts: dict[str, PartView] | None = Field(None, description="of a composite: the indicators that it is composed of")
 
 
 class IndicatorValue(ValueView):
@@ -177,12 +189,10 @@ class Series(BaseModel):
     points: list[Point]
 
 
-def _figures(value: Value) -> dict[Literal["start", "end", "value", "numerator", "denominator", "sample"], object]:
-    return {
-        "start": time_of(value.start),
-        "end": time_of(value.end),
-        "value": value.value,
-        "numerator": value.numerator,
-        "denominator": value.denominator,
-        "sample": value.sample,
-    }
+def _figures(value: Value) -> dict[str, Any]:
+    parts = {part: PartView(**_quantities(known)) for part, known in value.parts.items()}
+    return {"start": time_of(value.start), "end": time_of(value.end), "parts": parts or None, **_quantities(value)}
+
+
+def _quantities(value: Value) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in ("value", "numerator", "denominator", "sample", "note")}

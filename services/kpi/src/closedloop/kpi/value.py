@@ -1,7 +1,7 @@
 """What an indicator was: the answer that every kind of indicator gives."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 Filters = Mapping[str, Sequence[str]]
@@ -16,7 +16,10 @@ class Value:
     start: int
     end: int
     value: float | None
-    numerator: float
+    numerator: float | None
     denominator: float | None
     sample: int
     group: Mapping[str, str | None]
+    note: str | None = None
+    parts: Mapping[str, "Value"] = field(default_factory=dict)
+    """Those of a composite, by their ids."""

@@ -128,7 +128,8 @@ class EventIndicator(Indicator):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedIndicator(Indicator):
-    """Reported for a period: a numerator and a denominator, or one value. The texts say what each is."""
+    """Reported for a period: a numerator and a denominator; a numerator alone, which is a count or a sum; or the value as it was
+    measured. The texts say what each is."""
 
     reported_by: str
     """The system, test or third party that it comes from."""
@@ -138,8 +139,15 @@ class ReportedIndicator(Indicator):
     """Whether it is a level, such as a number of customers: over a time it is the last one known, and is not added up."""
 
     @property
+    def quantities(self) -> tuple[str, ...]:
+        """The fields in which a report says its figures."""
+        if self.numerator is None:
+            return ("value",)
+        return ("numerator",) if self.denominator is None else ("numerator", "denominator")
+
+    @property
     def has_parts(self) -> bool:
-        """Whether numerator and denominator are reported, and not the value alone."""
+        """Whether it is a ratio, whose numerator and denominator are reported."""
         return self.denominator is not None
 
 

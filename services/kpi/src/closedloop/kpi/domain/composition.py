@@ -4,8 +4,9 @@ It is computed from the parts' values over the same window, for the same regions
 no value, or the divisor is 0, the composite has none.
 """
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,11 +27,11 @@ class Composition:
     parts: tuple[str, ...] = field(compare=False)
     expression: pl.Expr = field(compare=False, repr=False)
 
-    def value(self, values: Mapping[str, float | None]) -> float | None:
-        """The composite from its parts' values."""
-        frame = pl.DataFrame({part: [values[part]] for part in self.parts}, schema=dict.fromkeys(self.parts, pl.Float64))
-        result = frame.select(self.expression.cast(pl.Float64)).item()
-        return None if result is None or result != result or abs(result) == float("inf") else float(result)
+    def values(self, parts: Mapping[str, Sequence[float | None]]) -> list[float | None]:
+        """The composite at each place from its parts' values there."""
+        frame = pl.DataFrame({part: parts[part] for part in self.parts}, schema=dict.fromkeys(self.parts, pl.Float64))
+        result = frame.select(result=self.expression.cast(pl.Float64))["result"]
+        return [value if value is not None and math.isfinite(value) else None for value in result]
 
 
 def composition(text: str) -> Composition:

@@ -78,7 +78,7 @@ def _reported(reader: EntryReader, place: str) -> Indicator | None:
         "collection": reader.take("collection", one_of(_REPORTS)),
         "granularity": reader.take("granularity", one_of(_PERIODS)),
     }
-    template = reader.take("reported", lambda value: mapping_of(value, "by, and numerator and denominator where there are two"))
+    template = reader.take("reported", lambda value: mapping_of(value, "by, and with numerator, or numerator and denominator"))
     inner = reader.inside("reported", template or {})
     if template is not None:
         inner.check_keys(("by",), ("numerator", "denominator", "level"))
@@ -88,8 +88,12 @@ def _reported(reader: EntryReader, place: str) -> Indicator | None:
         "denominator": inner.take("denominator", text),
         "is_level": inner.take("level", _truth) or False,
     }
-    if (own["numerator"] is None) != (own["denominator"] is None) and not own["is_level"]:
-        inner.complain("numerator", "numerator and denominator come together; leave both out where the value alone is reported")
+    if inner.has("denominator") and not inner.has("numerator"):
+        inner.complain(
+            "numerator",
+            "is missing; a ratio has numerator and denominator, a count the numerator alone, and where the value itself is "
+            "reported both are left out",
+        )
     return None if reader.problems else ReportedIndicator(**common, **own, place=place)
 
 

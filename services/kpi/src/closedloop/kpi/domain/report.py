@@ -25,7 +25,7 @@ class Amount:
     """An indicator's figure: value in its unit, and what it came from. `sample` counts events, or reported figures."""
 
     value: float | None
-    numerator: float
+    numerator: float | None
     denominator: float | None
     sample: int
 

@@ -8,11 +8,21 @@ from zoneinfo import ZoneInfo
 
 from closedloop.kpi.domain.thresholds import THRESHOLD_WINDOWS
 
-Window: TypeAlias = Literal["5m", "1h", "24h", "7d", "30d", "month"]
+Window: TypeAlias = Literal["5m", "1h", "24h", "7d", "30d", "month", "quarter", "year"]
 WINDOWS: Final[tuple[Window, ...]] = get_args(Window)
 MOST_POINTS: Final = 10_000
 STEP: Final = re.compile(r"([1-9][0-9]{0,5})(m|h|d)\Z|month\Z")
-NATURAL_STEP: Final[dict[Window, str]] = {"5m": "5m", "1h": "1h", "24h": "1h", "7d": "1d", "30d": "1d", "month": "1d"}
+_MONTHS: Final[dict[str, int]] = {"month": 1, "quarter": 3, "year": 12}
+NATURAL_STEP: Final[dict[Window, str]] = {
+    "5m": "5m",
+    "1h": "1h",
+    "24h": "1h",
+    "7d": "1d",
+    "30d": "1d",
+    "month": "1d",
+    "quarter": "month",
+    "year": "month",
+}
 """The step of a series that does not say one."""
 NATURAL_POINTS: Final = 24
 """How many steps a series goes back that does not say from when."""
@@ -34,12 +44,13 @@ def time_of(minute: int) -> datetime:
 
 
 def window_start(window: Window, end: int, zone: ZoneInfo) -> int:
-    """The first minute of the window that ends before `end`. A month is the calendar month of its last minute: it is whole where
-    `end` is the beginning of the next."""
-    if window != "month":
+    """The first minute of the window that ends before `end`. A month (quarter, year) is the calendar's one of its last minute: it
+    is whole where `end` is the beginning of the next."""
+    if window not in _MONTHS:
         return end - THRESHOLD_WINDOWS[window]
     last = time_of(end - 1).astimezone(zone)
-    return minute_of(last.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
+    month = (last.month - 1) // _MONTHS[window] * _MONTHS[window] + 1
+    return minute_of(last.replace(month=month, day=1, hour=0, minute=0, second=0, microsecond=0))
 
 
 def points(start: int, end: int, step: str, zone: ZoneInfo) -> list[int]:

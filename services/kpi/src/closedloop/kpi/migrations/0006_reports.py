@@ -2,10 +2,8 @@
 
 from alembic import op
 
-from closedloop.common.http.preconditions import IDEMPOTENCY_DDL
-
 revision = "kpi_0006"
-down_revision = "kpi_0002"
+down_revision = "kpi_0005"
 
 STATEMENTS = (
     """CREATE TABLE report (                -- a row once somebody commented, or published
@@ -68,7 +66,6 @@ STATEMENTS = (
         written_at     timestamptz NOT NULL DEFAULT clock_timestamp()
     )""",
     "CREATE INDEX improvement_history_of ON improvement_history (improvement_id, id)",
-    IDEMPOTENCY_DDL.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from closedloop.kpi.domain import report
-from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
+from closedloop.kpi.domain.catalogue import Catalogue, Indicator
 from closedloop.kpi.domain.months import bounds, earlier
 from closedloop.kpi.domain.report import Amount, Breach, Comment, Figure, Measure, Month, MonthAmount, Report, Restated, UnitAmount
 from closedloop.kpi.domain.windows import time_of
@@ -42,7 +42,7 @@ class Gathering:
         end = min(end, now)
         figures = [
             (indicator, await self._figure(indicator, month, end, added))
-            for indicator in sorted(self._catalogue.from_events, key=lambda one: one.id)
+            for indicator in sorted(self._catalogue.indicators, key=lambda one: one.id)
         ]
         return Report(
             month=month,
@@ -59,13 +59,13 @@ class Gathering:
         _, end = bounds(month, self._zone)
         found = {}
         for indicator_id in indicator_ids:
-            indicator = self._catalogue.counted(indicator_id)
+            indicator = self._catalogue.get(indicator_id)
             if indicator is not None:
                 [value] = await self._values.series(indicator, WINDOW, [end], (), {})
                 found[indicator_id] = _amount(value)
         return found
 
-    async def _figure(self, indicator: EventIndicator, month: Month, end: int, added: Added) -> Figure:
+    async def _figure(self, indicator: Indicator, month: Month, end: int, added: Added) -> Figure:
         months = [earlier(month, back) for back in range(report.TREND_MONTHS - 1, -1, -1)]
         ends = [*(bounds(one, self._zone)[1] for one in months[:-1]), end]
         values = await self._values.series(indicator, WINDOW, ends, (), {})
@@ -100,7 +100,7 @@ class Gathering:
             drill=f"/v1/indicators/{indicator.id}/value?window={WINDOW}&at={time_of(end).strftime('%Y-%m-%dT%H:%M:%SZ')}",
         )
 
-    async def _units(self, indicator: EventIndicator, end: int) -> list[UnitAmount]:
+    async def _units(self, indicator: Indicator, end: int) -> list[UnitAmount]:
         groups = await self._values.series(indicator, WINDOW, [end], (REGION,), {})
         return [UnitAmount(region, _amount(value)) for value in groups if (region := value.group[REGION]) is not None]
 

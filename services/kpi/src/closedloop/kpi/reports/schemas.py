@@ -82,7 +82,7 @@ class AmountView(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     value: float | None
-    numerator: float
+    numerator: float | None
     denominator: float | None
     sample: int
 

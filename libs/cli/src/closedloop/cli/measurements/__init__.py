@@ -1,0 +1,1 @@
+"""`closedloop measurements`: figures that systems, tests and third parties report."""
