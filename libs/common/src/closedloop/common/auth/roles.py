@@ -4,6 +4,7 @@ from typing import Final
 
 EVENTS_WRITE: Final = "events:write"
 INDICATORS_READ: Final = "indicators:read"
+INDICATORS_MANAGE: Final = "indicators:manage"
 MEASUREMENTS_WRITE: Final = "measurements:write"
 REPORTS_READ: Final = "reports:read"
 TICKETS_READ: Final = "tickets:read"
@@ -19,6 +20,7 @@ ALL_SCOPES: Final = frozenset(
     {
         EVENTS_WRITE,
         INDICATORS_READ,
+        INDICATORS_MANAGE,
         MEASUREMENTS_WRITE,
         REPORTS_READ,
         TICKETS_READ,
@@ -39,6 +41,7 @@ SCOPES_BY_ROLE: Final[dict[str, frozenset[str]]] = {
     "manager": frozenset(
         {
             INDICATORS_READ,
+            INDICATORS_MANAGE,
             MEASUREMENTS_WRITE,
             REPORTS_READ,
             TICKETS_READ,
