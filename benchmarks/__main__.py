@@ -16,6 +16,7 @@ BENCHMARKS = (
     "recovery_claims",
     "recovery_latency",
     "burst_false_alarms",
+    "control_false_alarms",
     "steady_memory",
     "storage",
 )

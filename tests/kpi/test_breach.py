@@ -1,8 +1,10 @@
 """The rule of a breach, against a plain evaluation of minute after minute."""
 
-import time
+import sys
 from dataclasses import replace
 from itertools import pairwise
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedloop.kpi.catalogue_files import load_catalogue
-from closedloop.kpi.domain.breach import MinuteSums, Transition, transitions
+from closedloop.kpi.domain.breach import MinuteSums, judge
 from closedloop.kpi.domain.catalogue import EventIndicator
+from closedloop.kpi.domain.masks import Masks
+from closedloop.kpi.domain.states import FRESH, Evidence, Standing, Transition, walk
 from closedloop.kpi.domain.thresholds import Threshold
 
 CATALOGUE = load_catalogue()
@@ -40,6 +44,14 @@ def sums(buckets: dict[int, Bucket], subject: EventIndicator = FAILURES) -> Minu
     return MinuteSums(np.array(minutes, dtype=np.int64) + START, columns[:, 0], denominator, columns[:, 2])
 
 
+def transitions(
+    subject: EventIndicator, threshold: Threshold, series: MinuteSums, after: int, upto: int, breached: bool
+) -> list[Transition]:
+    """What changes at the minutes in (after, upto] by a threshold of one level."""
+    standing = Standing("critical", rank=2) if breached else FRESH
+    return walk(judge(subject, threshold, series, after, upto), threshold.for_minutes, Masks(), standing, upto)[0]
+
+
 def said(found: list[Transition]) -> list[tuple[int, str]]:
     return [(transition.end - START, transition.reason) for transition in found]
 
@@ -50,8 +62,8 @@ def test_a_breach_begins_when_the_value_is_worse_and_ends_when_it_is_back() -> N
     found = transitions(FAILURES, threshold, series, START, START + 4, breached=False)
     assert said(found) == [(2, "critical"), (3, "back")]
     begin, end = found
-    assert begin == Transition(START + 2, True, "critical", 45.0, 9.0, 20.0, 20)
-    assert end.value == 18.0
+    assert begin == Transition(START + 2, 0, 2, "critical", Evidence(45.0, 9.0, 20.0, 20))
+    assert end.evidence.value == 18.0
     assert not end.is_breach
 
 
@@ -74,8 +86,8 @@ def test_too_few_events_say_nothing() -> None:
 def test_a_breach_ends_when_events_stop() -> None:
     found = transitions(FAILURES, Threshold("5m", 20, 5), sums({0: (10, 10, 10), 1: (1, 1, 1)}), START, START + 60, breached=False)
     assert said(found) == [(1, "critical"), (6, "no data")]
-    assert found[1].value is None
-    assert found[1].sample == 1
+    assert found[1].evidence.value is None
+    assert found[1].evidence.sample == 1
 
 
 def test_a_ratio_without_denominator_says_nothing() -> None:
@@ -156,17 +168,43 @@ def test_it_does_not_matter_where_the_span_is_cut(threshold: Threshold, series: 
     assert parts == whole
 
 
-def test_ninety_days_of_a_busy_series_take_a_fraction_of_a_second() -> None:
-    random = np.random.default_rng(3)
-    span = 90 * 24 * 60
-    minutes = np.arange(span, dtype=np.int64) + START
-    sample = random.poisson(20, span).astype(np.float64) + 1
-    series = MinuteSums(minutes, random.binomial(sample.astype(np.int64), 0.14).astype(np.float64), sample, sample)
-    began = time.perf_counter()
-    found = transitions(FAILURES, Threshold("1h", 15, 50), series, START, START + span, breached=False)
-    assert time.perf_counter() - began < 1
-    assert found
-    assert [t.is_breach for t in found] == [n % 2 == 0 for n in range(len(found))]
+def lines_run(act: Any) -> int:
+    """How many lines of our code it takes."""
+    count = 0
+
+    def tracing(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal count
+        if "closedloop" not in frame.f_code.co_filename:
+            return None
+        count += event == "line"
+        return tracing
+
+    before = sys.gettrace()
+    sys.settrace(tracing)
+    try:
+        act()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_the_work_grows_with_the_changes_and_not_with_the_minutes_between() -> None:
+    def work(days: int, swings_a_day: int) -> int:
+        minutes = np.arange(days * 24 * 60, dtype=np.int64) + START
+        sample = np.full(minutes.shape, 20.0)
+        is_bad = (minutes - START) % (24 * 60) < swings_a_day * 60
+        is_bad &= (minutes - START) // 30 % 2 == 1
+        series = MinuteSums(minutes, np.where(is_bad, 20.0, 0.0), sample, sample)
+        threshold = Threshold("5m", 50, 50)
+        found = transitions(FAILURES, threshold, series, START, int(minutes[-1]) + 1, False)
+        assert len(found) == 2 * days * swings_a_day
+        return lines_run(lambda: transitions(FAILURES, threshold, series, START, int(minutes[-1]) + 1, False))
+
+    quiet, ten_times_as_long = work(3, 0), work(30, 0)
+    assert ten_times_as_long == quiet
+    few, twice, ten_times = work(3, 4), work(3, 8), work(30, 4)
+    assert twice - few == few - quiet
+    assert ten_times - quiet == 10 * (few - quiet)
 
 
 @pytest.mark.parametrize("after", [0, 10])

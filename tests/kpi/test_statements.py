@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import polars as pl
@@ -32,6 +33,7 @@ SHIPPED = load_catalogue()
 FAILURES = SHIPPED.counted("order_failure_rate")  # breached above 15 % within an hour, from 50 orders on, per region
 assert FAILURES is not None and FAILURES.threshold is not None
 WATCHING_FAILURES = Catalogue([FAILURES])
+ZONE = ZoneInfo("Asia/Shanghai")
 NOON = (datetime(2025, 3, 18, 12, tzinfo=UTC) - EPOCH) // timedelta(minutes=1)
 
 Row = dict[str, Any]
@@ -95,7 +97,7 @@ def statements_on(
         reached: datetime | None = await pool.fetchval("SELECT watermark FROM consumer_offset WHERE topic = $1", topic)
         return None if reached is None else reached - GRACE
 
-    return Statements(pool, frontier, catalogue, buckets, said, **how)
+    return Statements(pool, frontier, catalogue, buckets, ZONE, said, **how)
 
 
 async def said(pool: Pool) -> list[tuple[int, str, str, str]]:

@@ -8,7 +8,10 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from closedloop.common.consumer.rows import Received
+from closedloop.common.events.model import IndicatorEscalated
+from closedloop.common.events.topics import TOPIC_OF_TYPE
 from closedloop.ticketing import schemas
+from closedloop.ticketing.consumer import SUBSCRIPTION
 from closedloop.ticketing.service import Asked
 from ticketing.desk import Desk, breach_data, breached, complaint, enquiry, escalated, event, principal
 
@@ -229,6 +232,32 @@ async def test_a_breach_opens_one_ticket_per_indicator_and_dimensions(desk: Desk
 async def test_a_breach_that_is_stated_again_is_the_same_firing(desk: Desk) -> None:
     await desk.take(breached(NOON), breached(NOON))  # two ids, one window
     assert len(await desk.firings()) == 1
+
+
+async def test_a_warning_opens_no_ticket_and_what_is_critical_does(desk: Desk) -> None:
+    for minute, level in enumerate(("warning", "critical", None)):
+        data = breach_data(NOON + minute * MINUTE, f"i{minute}") | ({"level": level} if level else {})
+        await desk.take(event("indicator.breached.v1", NOON + minute * MINUTE, data))
+    assert sorted(t["cause"] for t in await desk.all_tickets()) == ["indicator:i1{region=NJ}", "indicator:i2{region=NJ}"]
+
+
+async def test_a_breach_that_gets_worse_opens_a_ticket_and_half_a_recovery_is_noted(desk: Desk) -> None:
+    steps = (("breached", "warning"), ("breached", "critical"), ("recovered", "warning"), ("recovered", None))
+    for minute, (kind, level) in enumerate(steps):
+        data = breach_data(NOON + minute * MINUTE, "a") | ({"level": level} if level else {})
+        await desk.take(event(f"indicator.{kind}.v1", NOON + minute * MINUTE, data))
+    [ticket] = await desk.all_tickets()
+    assert ticket["trigger"] == "indicator"
+    lines = [(row["action"], row["reason"]) for row in await desk.pool.fetch("SELECT * FROM ticket_history ORDER BY seq")]
+    assert lines[1:] == [
+        ("indicator_recovered", "the indicator is back, as far as warning"),
+        ("indicator_recovered", "the indicator is back"),
+    ]
+
+
+def test_an_escalated_breach_is_skipped() -> None:
+    assert IndicatorEscalated not in SUBSCRIPTION.types
+    assert TOPIC_OF_TYPE[IndicatorEscalated].name in SUBSCRIPTION.topics
 
 
 async def test_an_indicator_that_came_back_is_noted_and_the_ticket_stays_open(desk: Desk) -> None:

@@ -16,13 +16,15 @@ from closedloop.common.postgres.migrations import migrate as migrate_schema
 from closedloop.common.service import Every, Job
 from closedloop.common.service import serve as serve_app
 from closedloop.common.settings import AuthSettings, OperatorSettings
-from closedloop.kpi import api, measurements_api
+from closedloop.kpi import api, backtest_api, measurements_api, states_api
+from closedloop.kpi.backtests import Backtests
 from closedloop.kpi.catalogue_files import CatalogueRefused, load_catalogue
 from closedloop.kpi.compaction import Compaction
 from closedloop.kpi.consumer import KpiProcessor
 from closedloop.kpi.counting import Counting
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.windows import Window
+from closedloop.kpi.escalations import Escalations
 from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.gauges import Gauges
 from closedloop.kpi.measurements import Measurements
@@ -33,11 +35,13 @@ from closedloop.kpi.reports.gathering import Gathering
 from closedloop.kpi.reports.service import Reports
 from closedloop.kpi.settings import MEGABYTE, KpiSettings
 from closedloop.kpi.statements import Statements
+from closedloop.kpi.states import States
 from closedloop.kpi.values import Values
 
 SERVICE: Final = "kpi"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 GAUGES_S: Final = 15.0
+ESCALATE_S: Final = 15.0
 COMPACT_S: Final = 5.0
 FORGET_S: Final = 600.0
 
@@ -58,16 +62,20 @@ def build(
             )
             gathering = Gathering(values, catalogue, operator.zone)
             app.state.reports = Reports(parts.pool, gathering, catalogue, operator.zone)
+            app.state.states = States(parts.pool, catalogue)
+            app.state.backtests = Backtests(parts.pool, reader, operator.zone)
+            escalations = Escalations(parts.pool, catalogue, parts.relay.wake)
             counting = Counting(catalogue, settings.seen_cache_mb * MEGABYTE, settings.dissatisfied_below)
             compaction = Compaction(parts.pool, settings.retention)
             window = cast(Window, settings.gauge_window)
             gauges = Gauges(reader, catalogue, window, operator.zone, settings.max_region_labels)
             jobs: dict[str, Job] = {
-                "statements": Statements(parts.pool, parts.frontier.read, catalogue, reader, parts.relay.wake),
+                "statements": Statements(parts.pool, parts.frontier.read, catalogue, reader, operator.zone, parts.relay.wake),
+                "escalations": Every(ESCALATE_S, escalations.look),
                 "gauges": Every(GAUGES_S, gauges.refresh),
                 "compaction": Every(COMPACT_S, compaction.compact),
                 "forget": Every(FORGET_S, compaction.forget),
-                "forget_keys": Every(FORGET_S, measurements.forget_keys),
+                "forget_keys": Every(FORGET_S, app.state.states.forget_keys),
             }
             return KpiProcessor(catalogue, counting, settings.retention), jobs
 
@@ -89,7 +97,14 @@ def build(
         "Rolling indicators of service quality, and their breaches",
         authenticator=Authenticator(auth),
         health=Health(),
-        routers=[api.router, measurements_api.router, reports.router, operations_routes()],
+        routers=[
+            api.router,
+            backtest_api.router,
+            measurements_api.router,
+            states_api.router,
+            reports.router,
+            operations_routes(),
+        ],
         lifespan=lifespan,
     )
     app.state.catalogue = catalogue

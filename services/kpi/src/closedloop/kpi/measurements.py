@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from closedloop.common.auth.principal import Principal
 from closedloop.common.events.rules import Refused
-from closedloop.common.http.preconditions import forget_keys, once
+from closedloop.common.http.preconditions import once
 from closedloop.common.http.problems import Forbidden, InvalidRequest
 from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi import measurement_store as store
@@ -114,11 +114,6 @@ class Measurements:
         async with self._pool.acquire() as connection, connection.transaction(readonly=True):
             await self._settled(connection, indicator, as_of)
             return await store.read_versions(connection, indicator.id, filters, period, as_of, before_id, limit)
-
-    async def forget_keys(self) -> None:
-        """Drop the idempotency keys that nobody repeats any more."""
-        async with self._pool.acquire() as connection:
-            await forget_keys(connection, await store.read_now(connection))
 
     async def _settled(self, connection: Connection, indicator: ReportedIndicator, as_of: datetime | None) -> None:
         """What was known at a time must be the same whenever it is asked."""

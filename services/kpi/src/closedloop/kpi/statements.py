@@ -1,10 +1,11 @@
-"""Use case: state, once per minute of event time, which series breach their thresholds and which no longer do."""
+"""Use case: state, once per minute of event time, how series stand against thresholds and control charts."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, Protocol
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import structlog
@@ -21,8 +22,11 @@ from closedloop.kpi import statement_store as store
 from closedloop.kpi.domain import stating
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.columns import SCHEMA
+from closedloop.kpi.domain.control import edges as control_edges
 from closedloop.kpi.domain.statement import EPOCH, Series, Statement, withdrawal_of
-from closedloop.kpi.domain.thresholds import Threshold
+from closedloop.kpi.domain.stating import Watch
+from closedloop.kpi.domain.thresholds import Control, Threshold
+from closedloop.kpi.masking import Masking
 
 log = structlog.get_logger()
 SOURCE: Final = "/closedloop/kpi"
@@ -56,15 +60,18 @@ class Statements:
         frontier: ReadFrontier,
         catalogue: Catalogue,
         buckets: Buckets,
+        zone: ZoneInfo,
         said: Callable[[], None] = lambda: None,
         *,
         interval_s: float = INTERVAL_S,
     ) -> None:
-        """`frontier` tells a topic's; `said` is called after statements were committed: the relay need not wait for its poll."""
+        """`frontier` tells a topic's; `zone` is the operator's; `said` is called after statements were
+        committed: the relay need not wait for its poll."""
         self._pool = pool
         self._frontier = frontier
         self._catalogue = catalogue
         self._buckets = buckets
+        self._zone = zone
         self._said = said
         self._interval_s = interval_s
         self._stopping = asyncio.Event()
@@ -112,24 +119,28 @@ class Statements:
         async with self._pool.acquire() as connection:
             progress = await store.read_progress(connection, topic)
         changed = [day for day, content in contents.items() if progress.finished_days.get(day) != content]
-        watched = self._watched(topic)
+        watched = {watch.name: watch for watch in stating.watches(self._catalogue.on(topic))}
         stated = {key: series for key, series in progress.series.items() if _is_watched(series, watched)}
         withdrawn = [series for key, series in progress.series.items() if key not in stated]
-        lagging = [(series, watched[series.indicator_id][1]) for series in stated.values() if series.stated_until < upto]
+        lagging = [
+            (series, rule)
+            for series in stated.values()
+            if series.stated_until < upto and isinstance(rule := watched[series.watch].by_rule, Threshold)
+        ]
         round_ = stating.plan(contents, changed, lagging, upto)
-        moved, made = await self._state(round_, watched, stated)
+        finished = {day: contents[day] for day in round_.finished_days if day in changed}
+        moved, made = await self._state(round_, watched, stated, finished)
         made += [withdrawal_of(series, max(upto, series.stated_until + 1)) for series in withdrawn if series.is_breached]
         made.sort(key=lambda statement: (statement.end, statement.series))
-        finished = {day: contents[day] for day in round_.finished_days if day in changed}
         gone = [day for day in progress.finished_days if day not in contents]
         async with self._pool.acquire() as connection, connection.transaction():
             if not await store.advance(connection, topic, progress.version):
                 return True  # another process wrote this round; look again
-            await store.write_series(connection, topic, moved, progress.series)
+            await store.write_series(connection, topic, moved, progress.series, made)
             await store.drop_series(connection, topic, [series.key for series in withdrawn])
             await store.write_history(connection, made)
             await store.write_days(connection, topic, finished, gone)
-            await put(connection, [Outgoing(statement.series, _event(statement)) for statement in made])
+            await put(connection, [Outgoing(statement.subject, _event(statement)) for statement in made])
             if made:
                 crashpoint("statements.before_commit")
         if made:
@@ -140,28 +151,51 @@ class Statements:
         return not round_.is_last
 
     async def _state(
-        self, round_: stating.Round, watched: Mapping[str, tuple[EventIndicator, Threshold]], stated: Mapping[str, Series]
+        self, round_: stating.Round, watched: Mapping[str, Watch], stated: Mapping[str, Series], finished: Collection[int]
     ) -> tuple[list[Series], list[Statement]]:
-        """The series that moved in this round, and what is to be said."""
+        """The series that moved in this round, and what is to be said; parents first."""
+        since = min([series.stated_until for series in stated.values()] + [day * stating.DAY for day in round_.days[:1]], default=0)
+        masking = Masking(self._pool, self._catalogue, self._zone, since, round_.upto)
+        await masking.read_silences()
         moved: list[Series] = []
         made: list[Statement] = []
-        for indicator, threshold in watched.values():
-            known = {key: series for key, series in stated.items() if series.indicator_id == indicator.id}
-            totals = [await self._buckets.totals(indicator, threshold.by, *minutes) for minutes in round_.ranges]
-            frame = pl.concat(totals) if totals else _no_totals(indicator, threshold)
+        for watch in watched.values():
+            known = {key: series for key, series in stated.items() if series.watch == watch.name}
+            masks_of = await masking.over(watch, made)
             # thousands of series take a while, and the consumer shares this loop
-            some_moved, some_made = await asyncio.to_thread(stating.state, indicator, threshold, frame, known, round_.upto)
-            moved += some_moved
-            made += some_made
+            if isinstance(watch.by_rule, Threshold):
+                parts = [await self._buckets.totals(watch.indicator, watch.by_rule.by, *minutes) for minutes in round_.ranges]
+                some = await asyncio.to_thread(
+                    stating.state, watch.indicator, watch.by_rule, _joined(parts, watch), known, round_.upto, masks_of
+                )
+            else:
+                some = await self._state_charts(watch.indicator, watch.by_rule, known, round_.upto, finished, masks_of)
+            moved += some[0]
+            made += some[1]
         return moved, made
 
-    def _watched(self, topic: str) -> dict[str, tuple[EventIndicator, Threshold]]:
-        return {i.id: (i, i.threshold) for i in self._catalogue.on(topic) if i.threshold is not None}
+    async def _state_charts(
+        self,
+        indicator: EventIndicator,
+        control: Control,
+        known: Mapping[str, Series],
+        upto: int,
+        finished: Collection[int],
+        masks_of: stating.MasksOf,
+    ) -> tuple[list[Series], list[Statement]]:
+        """By the chart. Buckets are read only where a period ended since the series were stated, or on a day that is looked at for
+        the last time: a series never seen may begin there."""
+        began = [series.stated_until for series in known.values() if series.stated_until < upto]
+        edges = control_edges(control, self._zone, min([*began, *(day * stating.DAY for day in finished)], default=upto), upto)
+        parts = [await self._buckets.totals(indicator, control.by, edges[0], edges[-1])] if edges else []
+        totals = _joined(parts, Watch(indicator, control))
+        return await asyncio.to_thread(stating.state_charts, indicator, control, self._zone, edges, totals, known, upto, masks_of)
 
     def _tell(self, topic: str, upto: int, series: Mapping[str, Series], made: Sequence[Statement]) -> None:
         STATED_UNTIL.labels(topic).set(upto * 60)
-        for indicator_id in self._watched(topic):
-            BREACHED.labels(indicator_id).set(sum(s.is_breached for s in series.values() if s.indicator_id == indicator_id))
+        for indicator in self._catalogue.on(topic):
+            if indicator.threshold is not None or indicator.control is not None:
+                BREACHED.labels(indicator.id).set(sum(s.is_breached for s in series.values() if s.indicator_id == indicator.id))
         for statement in made:
             STATEMENTS.labels(statement.data.indicator_id, statement.kind).inc()
             log.info(
@@ -171,14 +205,16 @@ class Statements:
             self._said()
 
 
-def _is_watched(series: Series, watched: Mapping[str, tuple[EventIndicator, Threshold]]) -> bool:
-    """Whether the catalogue still has the threshold, by the same dimensions."""
-    return series.indicator_id in watched and set(watched[series.indicator_id][1].by) == series.dimensions.keys()
+def _is_watched(series: Series, watched: Mapping[str, Watch]) -> bool:
+    """Whether the catalogue still judges it so, by the same dimensions."""
+    return series.watch in watched and set(watched[series.watch].by_rule.by) == series.dimensions.keys()
 
 
-def _no_totals(indicator: EventIndicator, threshold: Threshold) -> pl.DataFrame:
-    quantities = ("numerator", "sample") if indicator.denominator is None else ("numerator", "denominator", "sample")
-    schema: dict[str, type[pl.DataType]] = dict.fromkeys(threshold.by, pl.String) | {"minute": pl.Int64}
+def _joined(totals: Sequence[pl.DataFrame], watch: Watch) -> pl.DataFrame:
+    if totals:
+        return pl.concat(totals)
+    quantities = ("numerator", "sample") if watch.indicator.denominator is None else ("numerator", "denominator", "sample")
+    schema: dict[str, type[pl.DataType]] = dict.fromkeys(watch.by_rule.by, pl.String) | {"minute": pl.Int64}
     return pl.DataFrame(schema=schema | dict.fromkeys(quantities, pl.Float64))
 
 
@@ -188,9 +224,8 @@ def _event(statement: Statement) -> IndicatorBreached | IndicatorRecovered:
         id=statement.event_id,
         source=SOURCE,
         at=statement.at,
-        subject=statement.series,
-        # a series is stated about at most once a minute, in order
-        sequence=statement.end,
+        subject=statement.subject,
+        sequence=statement.sequence,
         data=statement.data,
     )
     return event

@@ -54,7 +54,7 @@ class Intake:
                 counted.append(_complaint(event, one.at))
             elif type(event) is ComplaintEscalated:
                 escalated.append((event, one.at))
-            elif type(event) is IndicatorBreached:
+            elif id(one) in breaches:
                 firings.append(breaches[id(one)])
             elif type(event) is IndicatorRecovered:
                 recovered.append((event, one.at))
@@ -68,10 +68,11 @@ class Intake:
 
 
 def _breaches(received: Sequence[Received]) -> tuple[dict[int, TriggerFiring], list[Rejection]]:
+    """What opens tickets: a warning is for the indicator's owner, and does not."""
     firings: dict[int, TriggerFiring] = {}
     rejections: list[Rejection] = []
     for one in received:
-        if type(one.event) is IndicatorBreached:
+        if type(one.event) is IndicatorBreached and one.event.data.level != "warning":
             try:
                 firings[id(one)] = told.breach(one.event)
             except Refused as refused:

@@ -4,6 +4,7 @@ from typing import Final
 
 EVENTS_WRITE: Final = "events:write"
 INDICATORS_READ: Final = "indicators:read"
+INDICATORS_MANAGE: Final = "indicators:manage"
 MEASUREMENTS_WRITE: Final = "measurements:write"
 REPORTS_READ: Final = "reports:read"
 REPORTS_WRITE: Final = "reports:write"
@@ -20,6 +21,7 @@ ALL_SCOPES: Final = frozenset(
     {
         EVENTS_WRITE,
         INDICATORS_READ,
+        INDICATORS_MANAGE,
         MEASUREMENTS_WRITE,
         REPORTS_READ,
         REPORTS_WRITE,
@@ -41,6 +43,7 @@ SCOPES_BY_ROLE: Final[dict[str, frozenset[str]]] = {
     "manager": frozenset(
         {
             INDICATORS_READ,
+            INDICATORS_MANAGE,
             MEASUREMENTS_WRITE,
             REPORTS_READ,
             REPORTS_WRITE,

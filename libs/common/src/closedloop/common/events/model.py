@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+Level: TypeAlias = Literal["warning", "critical"]
 CustomerClass: TypeAlias = Literal["diamond", "gold", "silver", "regular"]
 EvaluationKind: TypeAlias = Literal["survey", "sms_rating", "complaint_followup"]
 OrderStatus: TypeAlias = Literal["submitted", "accepted", "in_progress", "waiting", "completed", "failed", "cancelled"]
@@ -82,7 +83,12 @@ class OrderStatusChangedData(CustomerData, frozen=True, gc=False, kw_only=True):
 
 
 class IndicatorBreachData(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A statement about one indicator and one group of its dimensions; `window` is its code, the ends are RFC 3339 in UTC."""
+    """A statement about one indicator and one group of its dimensions; `window` is its code, the ends are RFC 3339 in UTC.
+
+    `level`: the one at which it stands from then on. Absent: critical in a breach, none in a recovery; a recovery with
+    `warning` came back from critical that far. `rule`: the control chart's that was broken; `threshold` is then its limit.
+    `series_url`: the path at kpi that shows the values around it.
+    """
 
     indicator_id: str
     dimensions: dict[str, str]
@@ -97,6 +103,19 @@ class IndicatorBreachData(Struct, frozen=True, gc=False, kw_only=True, omit_defa
     sample: int
     owner: str
     region: str | None = None
+    level: Level | None = None
+    rule: str | None = None
+    target: float | None = None
+    series_url: str | None = None
+
+
+class IndicatorEscalationData(IndicatorBreachData, frozen=True, gc=False, kw_only=True):
+    """A breach that nobody has acknowledged: which (the id of its event), for how long by the clock, and how often it was said
+    so."""
+
+    breach_id: str
+    minutes: int
+    escalation: int
 
 
 class TicketData(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -183,6 +202,10 @@ class IndicatorRecovered(Event, frozen=True, gc=False, kw_only=True, tag="indica
     data: IndicatorBreachData
 
 
+class IndicatorEscalated(Event, frozen=True, gc=False, kw_only=True, tag="indicator.escalated.v1"):
+    data: IndicatorEscalationData
+
+
 class TicketOpened(Event, frozen=True, gc=False, kw_only=True, tag="ticket.opened.v1"):
     data: TicketData
 
@@ -213,6 +236,7 @@ InputEvent: TypeAlias = (
 OwnEvent: TypeAlias = (
     IndicatorBreached
     | IndicatorRecovered
+    | IndicatorEscalated
     | TicketOpened
     | TicketStageChanged
     | TicketClosed

@@ -67,10 +67,10 @@ ORDERS: Final = Topic(
 INDICATORS: Final = Topic(
     "indicators",
     key="indicator id and dimensions",
-    types=(model.IndicatorBreached, model.IndicatorRecovered),
+    types=(model.IndicatorBreached, model.IndicatorRecovered, model.IndicatorEscalated),
     producers=("kpi",),
     consumers=("ticketing",),
-    description="An indicator breached its threshold, or came back.",
+    description="An indicator breached its threshold, came back, or stands breached and nobody has acknowledged it.",
 )
 TICKETS: Final = Topic(
     "tickets",

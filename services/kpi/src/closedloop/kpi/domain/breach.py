@@ -1,26 +1,26 @@
-"""When a series breaches its threshold, and when that ends: evaluated for each minute of event time, once.
+"""How bad a series is at each minute of event time, by its fixed thresholds.
 
-At a minute's beginning `end` the value covers [end - window, end). The series is breached while that value is worse than the
-threshold's `critical` and stands on at least `minimum_sample` events. A breach ends when the value is back, and also when too few
-events are left to say anything ("no data"): nobody should work on a breach of which nothing is heard any more; if it comes back
-with data it is stated anew.
-
-The window's content changes only where a bucket enters or leaves it, so only those minutes are looked at: 90 days cost what their
-buckets cost. Sums are taken in whole millionths: what is stated does not depend on where the span of minutes was cut.
+At a minute's beginning `end` the value covers [end - window, end). The window's content changes only where a bucket enters or
+leaves it, so only those minutes are looked at: 90 days cost what their buckets cost. Sums are taken in whole millionths: what
+is stated does not depend on where the span of minutes was cut.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from closedloop.kpi.domain.catalogue import EventIndicator
-from closedloop.kpi.domain.thresholds import Threshold
+from closedloop.kpi.domain.thresholds import Rule, Threshold
 
-Reason = Literal["critical", "back", "no data"]
 Counts: TypeAlias = npt.NDArray[np.int64]
 Quantities: TypeAlias = npt.NDArray[np.float64]
+Ranks: TypeAlias = npt.NDArray[np.int8]
+UNKNOWN: Final = -1
+FINE: Final = 0
+WARNING: Final = 1
+CRITICAL: Final = 2
 _FINENESS: Final = 1_000_000
 _LARGEST: Final = 9e12
 """Largest sum of a minute that fits into 64 bits of millionths."""
@@ -37,28 +37,28 @@ class MinuteSums:
 
 
 @dataclass(frozen=True, slots=True)
-class Transition:
-    """From minute `end` on the series is breached, or no longer is. `value` is None where there is not enough data for one."""
+class Judgement:
+    """How bad a series is from each minute of `ends` (ascending) on, until the next.
 
-    end: int
-    is_breach: bool
-    reason: Reason
-    value: float | None
-    numerator: float
-    denominator: float
-    sample: int
-
-
-def transitions(
-    indicator: EventIndicator, threshold: Threshold, sums: MinuteSums, after: int, upto: int, breached: bool
-) -> list[Transition]:
-    """What changes at the minutes in (after, upto]; `breached` is the state at `after`.
-
-    `sums` must hold all buckets of [after + 1 - window, upto).
+    `enters`: the worst level that may begin there; `holds`: the worst that may go on there, at least as bad (hysteresis);
+    UNKNOWN in both where there is not enough data. `limit`: what the value was compared with, per minute, where that is not the
+    threshold.
     """
+
+    ends: Counts
+    enters: Ranks
+    holds: Ranks
+    value: Quantities
+    numerator: Quantities
+    denominator: Quantities
+    sample: Quantities
+    limit: Quantities | None = None
+    rules: tuple[Rule | None, ...] = ()
+
+
+def judge(indicator: EventIndicator, threshold: Threshold, sums: MinuteSums, after: int, upto: int) -> Judgement:
+    """The minutes in (after, upto], of which there is one at least. `sums` must hold all buckets of [after + 1 - window, upto)."""
     ends = _minutes_of_change(sums.minutes, threshold.window_minutes, after, upto)
-    if not ends.size:
-        return []
     until = np.searchsorted(sums.minutes, ends)
     since = np.searchsorted(sums.minutes, ends - threshold.window_minutes)
     numerator = _window_sums(sums.numerator, since, until)
@@ -66,21 +66,27 @@ def transitions(
     denominator = sample if sums.denominator is None else _window_sums(sums.denominator, since, until)
     value = _values(indicator, numerator, denominator)
     is_known = (sample >= threshold.minimum_sample) & np.isfinite(value)
-    is_worse = value > threshold.critical if indicator.better == "lower" else value < threshold.critical
-    state = is_known & is_worse
-    changes = np.flatnonzero(state != np.concatenate(([breached], state[:-1])))
-    return [
-        Transition(
-            end=int(ends[at]),
-            is_breach=bool(state[at]),
-            reason="critical" if state[at] else "back" if is_known[at] else "no data",
-            value=float(value[at]) if is_known[at] else None,
-            numerator=float(numerator[at]),
-            denominator=float(denominator[at]),
-            sample=round(float(sample[at])),
-        )
-        for at in changes
-    ]
+    return Judgement(
+        ends,
+        _ranks(indicator, threshold, value, is_known, 0.0),
+        _ranks(indicator, threshold, value, is_known, threshold.hysteresis),
+        value,
+        numerator,
+        denominator,
+        sample,
+    )
+
+
+def _ranks(
+    indicator: EventIndicator, threshold: Threshold, value: Quantities, is_known: npt.NDArray[np.bool_], nearer: float
+) -> Ranks:
+    """The worst level whose threshold, moved `nearer` to the good side, the value is worse than."""
+    ranks = np.full(value.shape, FINE, dtype=np.int8)
+    for rank, limit in ((WARNING, threshold.warning), (CRITICAL, threshold.critical)):
+        if limit is not None:
+            ranks[value > limit - nearer if indicator.better == "lower" else value < limit + nearer] = rank
+    ranks[~is_known] = UNKNOWN
+    return ranks
 
 
 def _minutes_of_change(minutes: Counts, window: int, after: int, upto: int) -> Counts:

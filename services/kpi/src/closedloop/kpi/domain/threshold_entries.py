@@ -72,6 +72,8 @@ def control_of(value: object, reader: EntryReader, dimensions: tuple[str, ...]) 
         return None
     if baseline is not None and not LEAST_BASELINE <= baseline <= MOST_BASELINE[period]:
         inner.complain("baseline", f"must be {LEAST_BASELINE} to {MOST_BASELINE[period]} {period}s, not {baseline}")
+    if chart in ("p", "u") and not reader.has("denominator"):
+        inner.complain("chart", f"{chart} needs a `denominator`, the size of each period; take xmr for a count or a sum")
     if rules == ():
         inner.complain("rules", f"must name one at least (there are {', '.join(get_args(Rule))})")
     return Control(chart, period, baseline or BASELINE[period], rules or ("beyond_limit",), by or (), level or "warning")

@@ -2,15 +2,12 @@
 
 from alembic import op
 
-from closedloop.common.http.preconditions import IDEMPOTENCY_DDL
-
 revision = "kpi_0005"
-down_revision = "kpi_0002"
+down_revision = "kpi_0003"
 branch_labels = None
 depends_on = None
 
 STATEMENTS = (
-    IDEMPOTENCY_DDL,
     """CREATE TABLE measurement (            -- append-only: a correction is a row of its own
         id           bigint           GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         indicator_id text             NOT NULL,

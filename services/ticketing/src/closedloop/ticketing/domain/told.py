@@ -63,7 +63,8 @@ def breach(event: IndicatorBreached) -> TriggerFiring:
             "numerator": data.numerator,
             "denominator": data.denominator,
             "dimensions": data.dimensions,
-        },
+        }
+        | {name: said for name, said in (("rule", data.rule), ("series_url", data.series_url)) if said is not None},
         told_by=event,
     )
 
@@ -72,7 +73,8 @@ def recovery(event: IndicatorRecovered, ticket: Ticket, at: datetime) -> Entry:
     """The line of history on the open ticket that says that the indicator came back."""
     data = event.data
     content = {"value": data.value, "threshold": data.threshold, "window": data.window, "window_end": data.window_end}
-    return Entry(ticket.version, at, SYSTEM, "indicator_recovered", ticket.stage, ticket.stage, "the indicator is back", content)
+    why = "the indicator is back" if data.level is None else f"the indicator is back, as far as {data.level}"
+    return Entry(ticket.version, at, SYSTEM, "indicator_recovered", ticket.stage, ticket.stage, why, content)
 
 
 def cause_of(data: IndicatorBreachData) -> Cause:

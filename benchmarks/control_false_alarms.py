@@ -1,0 +1,37 @@
+"""How often a control chart signals although nothing has changed, per rule set, on simulated series.
+
+Alarms per 1,000 judged periods of one series, on the side that is worse. A day's chart judges 365 periods a year, an hour's 8,760.
+
+    python benchmarks/control_false_alarms.py [--series 150] [--periods 500]
+"""
+
+import argparse
+import sys
+from math import sqrt
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from kpi.in_control import KINDS, RULE_SETS, false_alarms
+
+BASELINES = {"28 days": 28, "168 hours": 168}
+SEED = 20261120
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--series", type=int, default=150)
+    parser.add_argument("--periods", type=int, default=500)
+    options = parser.parse_args()
+    error = 1000 * sqrt(0.005 / (options.series * options.periods))
+    print(f"alarms per 1,000 periods; {options.series} series of {options.periods} periods; ± {error:.2f} at 5")
+    names = [f"{kind.name}, {kind.chart}" for kind in KINDS]
+    for written, baseline in BASELINES.items():
+        print(f"\nbaseline {written:14}" + "".join(f"{name:>20}" for name in names))
+        for title, rules in RULE_SETS.items():
+            rates = [false_alarms(kind, rules, baseline, options.series, options.periods, SEED) for kind in KINDS]
+            print(f"{title:23}" + "".join(f"{1000 * rate:>20.1f}" for rate in rates))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""How bad a series is from period to period, by its control chart."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from closedloop.kpi.domain.breach import FINE, UNKNOWN, Counts, Judgement, MinuteSums, Quantities
+from closedloop.kpi.domain.catalogue import EventIndicator
+from closedloop.kpi.domain.control_chart import signals
+from closedloop.kpi.domain.states import RANKS, Evidence, Standing
+from closedloop.kpi.domain.thresholds import Control, Rule
+from closedloop.kpi.domain.windows import minute_of, time_of
+
+HOUR: Final = 60
+UNJUDGED: Final = Standing("no_data")
+"""A series of which no period was judged yet."""
+_NOTHING: Final = Evidence(None, 0.0, 0.0, 0)
+
+
+def edges(control: Control, zone: ZoneInfo, after: int, upto: int) -> list[int]:
+    """The edges of the periods that end in (after, upto], on the operator's clock, and of the `baseline` before the first of them.
+    Empty where none ends there. The first that is judged is the one that ends at `edges[baseline + 1]`."""
+    count = control.baseline + 1
+    if control.period == "hour":
+        offset = _offset(after, zone)
+        first = (after + offset) // HOUR * HOUR - offset + HOUR
+        return list(range(first - count * HOUR, upto + 1, HOUR)) if first <= upto else []
+    day = time_of(after).astimezone(zone).date() + timedelta(days=1)
+    if _midnight(day, zone) > upto:
+        return []
+    found = [_midnight(day - timedelta(days=n), zone) for n in range(count, 0, -1)]
+    while (midnight := _midnight(day, zone)) <= upto:
+        found.append(midnight)
+        day += timedelta(days=1)
+    return found
+
+
+def period_before(control: Control, zone: ZoneInfo, minute: int) -> tuple[int, int]:
+    """The last period that ended at this minute or before it, as [start, end)."""
+    if control.period == "hour":
+        offset = _offset(minute, zone)
+        end = (minute + offset) // HOUR * HOUR - offset
+        return end - HOUR, end
+    day = time_of(minute).astimezone(zone).date()
+    return _midnight(day - timedelta(days=1), zone), _midnight(day, zone)
+
+
+def _midnight(day: date, zone: ZoneInfo) -> int:
+    return minute_of(datetime(day.year, day.month, day.day, tzinfo=zone))
+
+
+def _offset(minute: int, zone: ZoneInfo) -> int:
+    offset = time_of(minute).astimezone(zone).utcoffset() or timedelta(0)
+    return offset // timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """The edges of consecutive periods; one more than there are periods."""
+
+    edges: Counts
+
+    def sums(self, of: MinuteSums) -> tuple[Quantities, Quantities | None, Quantities]:
+        """Numerator, denominator (None for a count or a sum) and sample of each period."""
+        places = np.searchsorted(self.edges, of.minutes, "right") - 1
+        inside = (places >= 0) & (places < len(self.edges) - 1)
+
+        def added(quantities: Quantities) -> Quantities:
+            return np.bincount(places[inside], weights=quantities[inside], minlength=len(self.edges) - 1).astype(np.float64)
+
+        denominator = None if of.denominator is None else added(of.denominator)
+        return added(of.numerator), denominator, added(of.sample)
+
+
+def judge_periods(
+    indicator: EventIndicator, control: Control, periods: Periods, sums: MinuteSums, standing: Standing, after: int
+) -> Judgement:
+    """From what the series was judged to be at `after` on, over the periods that end behind it. `sums` must hold all buckets of the
+    periods; without a period that ends behind `after` none are needed."""
+    kept = standing.evidence or _NOTHING
+    rank = standing.entered
+    ahead = Judgement(
+        ends=np.array([after + 1], dtype=np.int64),
+        enters=np.array([rank], dtype=np.int8),
+        holds=np.array([rank], dtype=np.int8),
+        value=np.array([np.nan if kept.value is None else kept.value]),
+        numerator=np.array([kept.numerator]),
+        denominator=np.array([kept.denominator]),
+        sample=np.array([kept.sample], dtype=np.float64),
+        limit=np.array([np.nan if kept.limit is None else kept.limit]),
+        rules=(kept.rule,),
+    )
+    if len(periods.edges) <= control.baseline + 1:
+        return ahead
+    return _joined(ahead, _judged(indicator, control, periods, sums), after)
+
+
+def _judged(indicator: EventIndicator, control: Control, periods: Periods, sums: MinuteSums) -> Judgement:
+    numerator, denominator, sample = periods.sums(sums)
+    found = signals(control.chart, control.rules, indicator.better, control.baseline, numerator, denominator)
+    first = control.baseline
+    of_all = sample if denominator is None else denominator
+    value = numerator
+    if denominator is not None:
+        value = np.divide(
+            numerator * indicator.factor_of_unit, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0
+        )
+    ranks = np.where(found.rule != "", RANKS[control.level], FINE).astype(np.int8)
+    ranks[~found.is_judged] = UNKNOWN
+    rules: list[Rule | None] = [rule or None for rule in found.rule.tolist()]
+    return Judgement(
+        ends=periods.edges[first + 1 :],
+        enters=ranks,
+        holds=ranks,
+        value=value[first:],
+        numerator=numerator[first:],
+        denominator=of_all[first:],
+        sample=sample[first:],
+        limit=found.limit * indicator.factor_of_unit,
+        rules=tuple(rules),
+    )
+
+
+def _joined(ahead: Judgement, judged: Judgement, after: int) -> Judgement:
+    """One after the other; periods that ended before are left out, and what went ahead where one ends at its very minute."""
+    start = int(np.searchsorted(judged.ends, after, "right"))
+    keep = 0 if start < len(judged.ends) and judged.ends[start] == after + 1 else 1
+
+    def joined(name: str) -> Any:
+        return np.concatenate((getattr(ahead, name)[:keep], getattr(judged, name)[start:]))
+
+    columns = ("ends", "enters", "holds", "value", "numerator", "denominator", "sample", "limit")
+    rules = (*ahead.rules[:keep], *judged.rules[start:])
+    return Judgement(**{name: joined(name) for name in columns}, rules=rules)

@@ -1,0 +1,73 @@
+"""Use case: a breach that stands, and that nobody has acknowledged, is said again."""
+
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from prometheus_client import Counter
+
+from closedloop.common.events.model import IndicatorBreachData, IndicatorEscalated, IndicatorEscalationData
+from closedloop.common.outbox.store import Outgoing, own_event, put
+from closedloop.common.postgres.pool import Pool
+from closedloop.kpi import state_store as store
+from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.escalation import MOST, is_due
+from closedloop.kpi.domain.statement import series_key
+from closedloop.kpi.domain.thresholds import ESCALATE_AFTER_MINUTES
+from closedloop.kpi.statements import SOURCE
+
+log = structlog.get_logger()
+AT_ONCE = 500
+
+ESCALATED = Counter("kpi_escalations", "Breaches said again, as nobody had acknowledged them", ["indicator"])
+
+
+class Escalations:
+    """Looks at the standing breaches, by the database's clock."""
+
+    def __init__(self, pool: Pool, catalogue: Catalogue, said: Callable[[], None] = lambda: None) -> None:
+        self._pool = pool
+        self._catalogue = catalogue
+        self._said = said
+
+    async def look(self) -> None:
+        """Say again what is due, in one transaction."""
+        made: list[str] = []
+        async with self._pool.acquire() as connection, connection.transaction():
+            now = await store.now(connection)
+            for row in await store.lock_unanswered(connection, MOST, AT_ONCE):
+                after = self._after(row["indicator_id"], row["judged_by"])
+                if not is_due(row["breached_at"], row["escalated_at"], row["escalations"], after, now):
+                    continue
+                step = row["escalations"] + 1
+                stated = msgspec.convert(row["said"], IndicatorBreachData)
+                data = IndicatorEscalationData(
+                    **msgspec.structs.asdict(stated),
+                    breach_id=row["breach_id"],
+                    minutes=int((now - row["breached_at"]).total_seconds() // 60),
+                    escalation=step,
+                )
+                subject = series_key(stated.indicator_id, stated.dimensions)
+                event = own_event(
+                    IndicatorEscalated,
+                    id=f"{row['breach_id']}.escalated.{step}",
+                    source=SOURCE,
+                    at=now,
+                    subject=subject,
+                    sequence=row["sequence"],
+                    data=data,
+                )
+                await store.escalate(connection, row, step, event.id, msgspec.to_builtins(data), now)
+                await put(connection, [Outgoing(subject, event)])
+                made.append(stated.indicator_id)
+                log.info("escalated", series=row["series"], step=step)
+        for indicator_id in made:
+            ESCALATED.labels(indicator_id).inc()
+        if made:
+            self._said()
+
+    def _after(self, indicator_id: str, judged_by: str) -> int:
+        indicator = self._catalogue.counted(indicator_id)
+        if judged_by == "control" or indicator is None or indicator.threshold is None:
+            return ESCALATE_AFTER_MINUTES
+        return indicator.threshold.escalate_after_minutes
