@@ -16,7 +16,7 @@ from closedloop.common.settings import AuthSettings, OperatorSettings
 from closedloop.ingest.express import Front
 from closedloop.ingest.main import build as build_ingest
 from closedloop.ingest.settings import IngestSettings
-from closedloop.kpi.catalogue_files import load_catalogue
+from closedloop.kpi.catalogue_files import read_files
 from closedloop.kpi.main import build as build_kpi
 from closedloop.kpi.settings import KpiSettings
 from closedloop.local.addresses import SERVICES
@@ -50,7 +50,7 @@ def apps(issuer: Issuer) -> dict[str, FastAPI]:
     kafka, operator = KafkaSettings(), OperatorSettings()
     return {
         "ingest": build_ingest(IngestSettings(), kafka, auth),
-        "kpi": build_kpi(KpiSettings(), kafka, auth, operator, load_catalogue()),
+        "kpi": build_kpi(KpiSettings(), kafka, auth, operator, read_files()[0]),
         "ticketing": build_ticketing(TicketingSettings(), kafka, auth, operator),
         "recovery": build_recovery(RecoverySettings(), kafka, auth),
     }
@@ -90,7 +90,7 @@ def test_every_service_is_asked_and_no_route_is_left_out(apps: dict[str, FastAPI
     assert set(apps) == set(SERVICES) == {folder.name for folder in Path("services").iterdir() if folder.is_dir()}
     assert {service: len(list(secured_routes(app))) for service, app in apps.items()} == {
         "ingest": 5,
-        "kpi": 25,
+        "kpi": 30,
         "ticketing": 11,
         "recovery": 11,
     }

@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Final
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query, Request, Response
 
 from closedloop.common.auth.access import Requires, Router
 from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import INDICATORS_READ
 from closedloop.common.http.pages import Cursor, Limit, Page, decode_cursor, page_of
+from closedloop.common.http.preconditions import set_etag
 from closedloop.common.http.problems import InvalidRequest
 from closedloop.kpi.asking import FILTERS, AsOf, Time, filters_asked, groups_asked, indicator_of, minute_asked, time_asked
 from closedloop.kpi.domain.catalogue import Catalogue, Collection, EventIndicator, Indicator, IndicatorClass, Phase
@@ -62,8 +63,11 @@ async def list_indicators(
 
 
 @router.get("/{indicator_id}", summary="One indicator")
-async def read_indicator(request: Request, _: Reader, indicator_id: str) -> IndicatorView:
-    return IndicatorView.of(indicator_of(request, indicator_id))
+async def read_indicator(request: Request, _: Reader, indicator_id: str, response: Response) -> IndicatorView:
+    """The ETag is what saving its next version sends as If-Match."""
+    indicator = indicator_of(request, indicator_id)
+    set_etag(response, indicator.version)
+    return IndicatorView.of(indicator)
 
 
 @router.get("/{indicator_id}/value", summary="Its value over [at − window, at), to the minute", openapi_extra=FILTERS)

@@ -16,7 +16,7 @@ from closedloop.kpi.domain.statement import Judge, Statement, minute_at
 from closedloop.kpi.domain.states import RANKS
 from closedloop.kpi.domain.thresholds import Control, Threshold
 from closedloop.kpi.domain.windows import minute_of
-from closedloop.kpi.statements import Buckets
+from closedloop.kpi.statements import Totals
 from closedloop.kpi.value import REGION
 
 
@@ -31,7 +31,7 @@ class Outcome:
 class Backtests:
     """One at a time in this process: a year of buckets takes its while."""
 
-    def __init__(self, pool: Pool, buckets: Buckets, zone: ZoneInfo) -> None:
+    def __init__(self, pool: Pool, buckets: Totals, zone: ZoneInfo) -> None:
         self._pool = pool
         self._buckets = buckets
         self._zone = zone

@@ -1,6 +1,6 @@
 """Reads the catalogue: the files shipped with the service, and the operator's own from KPI_CATALOGUE_DIR."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -11,6 +11,7 @@ import yaml
 from closedloop.kpi.domain.catalogue import Catalogue, CatalogueProblem, Indicator
 from closedloop.kpi.domain.entries import read_entry
 from closedloop.kpi.domain.expressions import suggestion
+from closedloop.kpi.domain.versions import Written
 
 SUFFIXES: Final = (".yaml", ".yml")
 SHIPPED: Final = files("closedloop.kpi") / "catalogue"
@@ -27,25 +28,38 @@ class CatalogueRefused(ValueError):
 
 def load_catalogue(operators_own: Path | None = None, shipped: Traversable = SHIPPED) -> Catalogue:
     """The shipped indicators and those of the operator's folder beside them. Raises CatalogueRefused with all problems."""
-    indicators: list[Indicator] = []
+    return catalogue_of(*read_files(operators_own, shipped))
+
+
+def read_files(operators_own: Path | None = None, shipped: Traversable = SHIPPED) -> tuple[list[Written], list[str]]:
+    """(the entries as they stand in the files, the problems of what is no entry)."""
     problems: list[str] = []
-    first_places: dict[str, str] = {}
     if operators_own is not None and not operators_own.is_dir():
         problems.append(f"{operators_own}: is no folder; KPI_CATALOGUE_DIR must name one that holds .yaml files, or be left out")
         operators_own = None
+    written: list[Written] = []
     for file in [*_files(shipped), *(_files(operators_own) if operators_own is not None else ())]:
-        for place, entry in _entries(file, problems):
-            indicator, found = read_entry(entry, place)
-            problems += found
-            entry_id = entry.get("id") if isinstance(entry, dict) else None
-            if isinstance(entry_id, str) and entry_id in first_places:
-                problems.append(f"{place}: {entry_id}: id: is taken by the entry at {first_places[entry_id]}")
-            elif isinstance(entry_id, str):
-                first_places[entry_id] = place
-            if indicator is not None:
-                indicators.append(indicator)
-    if problems:
-        raise CatalogueRefused(problems)
+        written += _entries(file, problems)
+    return written, problems
+
+
+def catalogue_of(written: Iterable[Written], problems: Iterable[str] = ()) -> Catalogue:
+    """The catalogue that entries make. Raises CatalogueRefused with all problems, those that were found before among them."""
+    indicators: list[Indicator] = []
+    found = list(problems)
+    first_places: dict[str, str] = {}
+    for place, entry in written:
+        indicator, wrong = read_entry(entry, place)
+        found += wrong
+        entry_id = entry.get("id") if isinstance(entry, dict) else None
+        if isinstance(entry_id, str) and entry_id in first_places:
+            found.append(f"{place}: {entry_id}: id: is taken by the entry at {first_places[entry_id]}")
+        elif isinstance(entry_id, str):
+            first_places[entry_id] = place
+        if indicator is not None:
+            indicators.append(indicator)
+    if found:
+        raise CatalogueRefused(found)
     try:
         return Catalogue(indicators)
     except CatalogueProblem as refused:

@@ -2,7 +2,7 @@
 
 import contextlib
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -16,17 +16,21 @@ from closedloop.common.postgres.migrations import migrate as migrate_schema
 from closedloop.common.service import Every, Job
 from closedloop.common.service import serve as serve_app
 from closedloop.common.settings import AuthSettings, OperatorSettings
-from closedloop.kpi import api, backtest_api, measurements_api, states_api
+from closedloop.kpi import api, backtest_api, entries_api, measurements_api, states_api
 from closedloop.kpi.backtests import Backtests
-from closedloop.kpi.catalogue_files import CatalogueRefused, load_catalogue
+from closedloop.kpi.catalogue_changes import CatalogueChanges
+from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of, read_files
 from closedloop.kpi.compaction import Compaction
 from closedloop.kpi.consumer import KpiProcessor
 from closedloop.kpi.counting import Counting
 from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.versions import Written
 from closedloop.kpi.domain.windows import Window
+from closedloop.kpi.effects import Effects
 from closedloop.kpi.escalations import Escalations
 from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.gauges import Gauges
+from closedloop.kpi.live import Assembly, CatalogueWatch, Live, LiveProcessor, LiveStatements
 from closedloop.kpi.measurements import Measurements
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.reported_values import ReportedValues
@@ -43,41 +47,54 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 GAUGES_S: Final = 15.0
 ESCALATE_S: Final = 15.0
 COMPACT_S: Final = 5.0
+WATCH_S: Final = 2.0
 FORGET_S: Final = 600.0
 
 
 def build(
-    settings: KpiSettings, kafka: KafkaSettings, auth: AuthSettings, operator: OperatorSettings, catalogue: Catalogue
+    settings: KpiSettings, kafka: KafkaSettings, auth: AuthSettings, operator: OperatorSettings, files: Sequence[Written]
 ) -> FastAPI:
-    """The app; its lifespan runs the consumer, the relay and the jobs."""
+    """The app; its lifespan runs the consumer, the relay and the jobs. `files`: the entries of the catalogue's files."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        def wire(parts: Parts) -> tuple[KpiProcessor, dict[str, Job]]:
-            reader = BucketReader(parts.pool, catalogue, settings.bucket_cache_mb * MEGABYTE)
-            measurements = Measurements(parts.pool, operator.zone)
-            app.state.measurements = measurements
-            values = app.state.values = Values(
-                EventValues(reader, catalogue, operator.zone), ReportedValues(measurements, operator.zone), catalogue
-            )
-            gathering = Gathering(values, catalogue, operator.zone)
-            app.state.reports = Reports(parts.pool, gathering, catalogue, operator.zone)
-            app.state.states = States(parts.pool, catalogue)
-            app.state.backtests = Backtests(parts.pool, reader, operator.zone)
-            escalations = Escalations(parts.pool, catalogue, parts.relay.wake)
-            counting = Counting(catalogue, settings.seen_cache_mb * MEGABYTE, settings.dissatisfied_below)
-            compaction = Compaction(parts.pool, settings.retention)
-            window = cast(Window, settings.gauge_window)
-            gauges = Gauges(reader, catalogue, window, operator.zone, settings.max_region_labels)
+        def wire(parts: Parts) -> tuple[LiveProcessor, dict[str, Job]]:
+            pool, zone = parts.pool, operator.zone
+            measurements = app.state.measurements = Measurements(pool, zone)
+
+            def assemble(catalogue: Catalogue) -> Assembly:
+                reader = BucketReader(pool, catalogue, settings.bucket_cache_mb * MEGABYTE)
+                values = Values(EventValues(reader, catalogue, zone), ReportedValues(measurements, zone), catalogue)
+                counting = Counting(catalogue, settings.seen_cache_mb * MEGABYTE, settings.dissatisfied_below)
+                return Assembly(
+                    catalogue=catalogue,
+                    processor=KpiProcessor(catalogue, counting, settings.retention),
+                    statements=Statements(pool, parts.frontier.read, catalogue, reader, zone, parts.relay.wake),
+                    escalations=Escalations(pool, catalogue, parts.relay.wake),
+                    gauges=Gauges(reader, catalogue, cast(Window, settings.gauge_window), zone, settings.max_region_labels),
+                    values=values,
+                    reports=Reports(pool, Gathering(values, catalogue, zone), catalogue, zone),
+                    states=States(pool, catalogue),
+                    backtests=Backtests(pool, reader, zone),
+                )
+
+            def put(assembly: Assembly) -> None:
+                for name in ("catalogue", "values", "reports", "states", "backtests"):
+                    setattr(app.state, name, getattr(assembly, name))
+
+            live = Live(files, zone, assemble, put)
+            app.state.catalogue_changes = CatalogueChanges(pool, live, Effects(pool, kafka, settings, zone), zone)
+            compaction = Compaction(pool, settings.retention)
             jobs: dict[str, Job] = {
-                "statements": Statements(parts.pool, parts.frontier.read, catalogue, reader, operator.zone, parts.relay.wake),
-                "escalations": Every(ESCALATE_S, escalations.look),
-                "gauges": Every(GAUGES_S, gauges.refresh),
+                "catalogue": Every(WATCH_S, CatalogueWatch(pool, live).look),
+                "statements": LiveStatements(live),
+                "escalations": Every(ESCALATE_S, lambda: live.now.escalations.look()),
+                "gauges": Every(GAUGES_S, lambda: live.now.gauges.refresh()),
                 "compaction": Every(COMPACT_S, compaction.compact),
                 "forget": Every(FORGET_S, compaction.forget),
-                "forget_keys": Every(FORGET_S, app.state.states.forget_keys),
+                "forget_keys": Every(FORGET_S, lambda: live.now.states.forget_keys()),
             }
-            return KpiProcessor(catalogue, counting, settings.retention), jobs
+            return LiveProcessor(live), jobs
 
         calm_collector()
         async with consuming(
@@ -99,6 +116,7 @@ def build(
         health=Health(),
         routers=[
             api.router,
+            entries_api.router,
             backtest_api.router,
             measurements_api.router,
             states_api.router,
@@ -107,7 +125,6 @@ def build(
         ],
         lifespan=lifespan,
     )
-    app.state.catalogue = catalogue
     app.state.zone = operator.zone
     return app
 
@@ -124,10 +141,11 @@ def serve() -> None:
     """Run until SIGTERM."""
     settings = KpiSettings()
     try:
-        catalogue = load_catalogue(settings.catalogue_dir)
+        files, problems = read_files(settings.catalogue_dir)
+        catalogue_of(files, problems)
     except CatalogueRefused as refused:
         raise SystemExit(str(refused)) from None
-    serve_app(SERVICE, build(settings, KafkaSettings(), AuthSettings(), OperatorSettings(), catalogue), settings)
+    serve_app(SERVICE, build(settings, KafkaSettings(), AuthSettings(), OperatorSettings(), files), settings)
 
 
 def migrate() -> None:

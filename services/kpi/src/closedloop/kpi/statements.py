@@ -38,16 +38,20 @@ BREACHED = Gauge("kpi_breached_series", "Series that stand breached", ["indicato
 STATED_UNTIL = Gauge("kpi_stated_until_seconds", "Event time up to which statements were made", ["topic"])
 
 
-class Buckets(Protocol):
-    """The minute buckets, as statements read them."""
-
-    async def contents(self, topic: str) -> Mapping[int, str]:
-        """UTC day since 1970 → a text that changes whenever the day's sums do (the number of events in them), where it has any."""
-        ...
+class Totals(Protocol):
+    """An indicator's sums per minute."""
 
     async def totals(self, indicator: EventIndicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
         """One row per group and minute in [from, to) that has events: the dimensions of `group_by`, `minute` (since 1970),
         `numerator`, `denominator` (absent for counts and sums) and `sample`."""
+        ...
+
+
+class Buckets(Totals, Protocol):
+    """The minute buckets, as statements read them."""
+
+    async def contents(self, topic: str) -> Mapping[int, str]:
+        """UTC day since 1970 → a text that changes whenever the day's sums do (the number of events in them), where it has any."""
         ...
 
 

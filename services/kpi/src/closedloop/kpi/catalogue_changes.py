@@ -1,0 +1,193 @@
+"""Use cases: an operator tries, saves or retires an entry of the catalogue over REST."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, time, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel
+
+from closedloop.common.auth.principal import Principal
+from closedloop.common.http.preconditions import check_version, once
+from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound
+from closedloop.common.postgres.pool import Connection, Pool
+from closedloop.kpi import saved_entries
+from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
+from closedloop.kpi.domain.entries import read_entry
+from closedloop.kpi.domain.versions import Written
+from closedloop.kpi.effects import Effects, is_counted
+from closedloop.kpi.entry_schemas import EffectView, NewEntry, Versions
+from closedloop.kpi.live import Live, LiveProcessor
+
+SETTLED_IN: Final = timedelta(minutes=2)
+"""Transactions that began before an entry was saved count by the catalogue before; all of them are over by then."""
+PLACE: Final = "entry"
+
+
+class CatalogueChanges:
+    """Saved entries stand beside those of the files; the highest version counts."""
+
+    def __init__(self, pool: Pool, live: Live, effects: Effects, zone: ZoneInfo) -> None:
+        self._pool = pool
+        self._live = live
+        self._effects = effects
+        self._zone = zone
+
+    async def versions(self, indicator_id: str) -> Versions:
+        """Raises NotFound where no such indicator ever was."""
+        async with self._pool.acquire() as connection:
+            saved = await saved_entries.read_versions(connection, indicator_id)
+        if not saved and self._live.now.catalogue.get(indicator_id) is None:
+            raise NotFound(f"No indicator has the id {indicator_id[:64]!r}.")
+        return Versions.of(saved)
+
+    async def effect(self, body: NewEntry, indicator_id: str | None, principal: Principal) -> EffectView:
+        """What it would have said of last month. Raises InvalidRequest with every problem of the entry."""
+        _covers_all(principal)
+        async with self._pool.acquire() as connection:
+            in_force = (await self._live.refresh(connection)).catalogue
+            _, day = await saved_entries.latest(connection, self._zone.key)
+            written = await self._live.entries(connection, day)
+        indicator = _indicator(body.entry, indicator_id)
+        effect = await self._effects.of(indicator, _with(written, indicator.id, body.entry), in_force)
+        return EffectView.of(indicator.id, effect)
+
+    async def create(self, body: NewEntry, key: str | None, principal: Principal) -> tuple[int, Any]:
+        """(status, body) of a new indicator's first version. Raises Conflict where the id is taken."""
+        _covers_all(principal)
+        indicator = _indicator(body.entry, None)
+
+        async def act(connection: Connection) -> tuple[int, Any]:
+            now = await saved_entries.lock(connection)
+            if await self._version(connection, indicator.id, now):
+                raise Conflict(f"{indicator.id} exists; PUT /v1/indicators/{indicator.id} saves its next version.")
+            return 201, await self._save(connection, indicator.id, 0, body.entry, body.reason, now, principal)
+
+        return await self._once("create", body, key, principal, act)
+
+    async def change(
+        self, indicator_id: str, body: NewEntry, version: int, key: str | None, principal: Principal
+    ) -> tuple[int, Any]:
+        """(status, body) of the next version. Raises NotFound, PreconditionFailed."""
+        _covers_all(principal)
+        _indicator(body.entry, indicator_id)
+        return await self._next(f"change {indicator_id} {version}", body, body.entry, indicator_id, version, key, principal)
+
+    async def retire(
+        self, indicator_id: str, reason: BaseModel, version: int, key: str | None, principal: Principal
+    ) -> tuple[int, Any]:
+        """(status, body): it is not counted, stated or shown any more; its history stays. Raises NotFound, Conflict."""
+        _covers_all(principal)
+        return await self._next(f"retire {indicator_id} {version}", reason, None, indicator_id, version, key, principal)
+
+    async def _next(
+        self,
+        what: str,
+        body: Any,
+        entry: Mapping[str, Any] | None,
+        indicator_id: str,
+        version: int,
+        key: str | None,
+        principal: Principal,
+    ) -> tuple[int, Any]:
+        async def act(connection: Connection) -> tuple[int, Any]:
+            now = await saved_entries.lock(connection)
+            current = await self._version(connection, indicator_id, now)
+            if not current:
+                raise NotFound(f"No indicator has the id {indicator_id[:64]!r}; POST /v1/indicators makes a new one.")
+            check_version(version, current)
+            return 200, await self._save(connection, indicator_id, current, entry, body.reason, now, principal)
+
+        return await self._once(what, body, key, principal, act)
+
+    async def _once(
+        self,
+        what: str,
+        body: BaseModel,
+        key: str | None,
+        principal: Principal,
+        act: Callable[[Connection], Awaitable[tuple[int, Any]]],
+    ) -> tuple[int, Any]:
+        asked = f"{what} {body.model_dump_json()}".encode()
+        async with self._pool.acquire() as connection:
+            async with connection.transaction():
+                answer = await once(connection, key, f"{principal.client}/{principal.subject}", asked, lambda: act(connection))
+            await self._live.refresh(connection)
+        return answer
+
+    async def _version(self, connection: Connection, indicator_id: str, now: datetime) -> int:
+        """The highest version that is in force or saved for later; 0 where there is none, or it was retired."""
+        saved = await saved_entries.read_versions(connection, indicator_id)
+        indicator = (await self._live.refresh(connection)).catalogue.get(indicator_id)
+        highest = max([indicator.version if indicator is not None else 0, *(one.version for one in saved)])
+        is_retired = bool(saved) and saved[0].entry is None and (indicator is None or indicator.version < saved[0].version)
+        return 0 if is_retired else highest
+
+    async def _save(
+        self,
+        connection: Connection,
+        indicator_id: str,
+        current: int,
+        entry: Mapping[str, Any] | None,
+        reason: str,
+        now: datetime,
+        principal: Principal,
+    ) -> dict[str, Any]:
+        in_force = (await self._live.refresh(connection)).catalogue
+        today = now.astimezone(self._zone).date()
+        indicator = None if entry is None else _indicator(entry, indicator_id)
+        valid_from = today if indicator is None or indicator.valid_from is None else indicator.valid_from
+        if valid_from < today:
+            raise InvalidRequest(f"entry: valid_from: {valid_from} is past; give today ({today}) or a later day", field="entry")
+        written = await self._live.entries(connection, valid_from)
+        wanted = _with(written, indicator_id, entry)
+        missing = sorted(set(LiveProcessor.topics) - set(wanted.topics))
+        if missing:
+            raise Conflict(f"It is the last indicator that is computed from {missing[0]}; one must stay.")
+        counted_from = None
+        if isinstance(indicator, EventIndicator) and not is_counted(indicator, in_force):
+            first = datetime.combine(valid_from, time(), self._zone)
+            counted_from = max(first, now.replace(second=0, microsecond=0) + SETTLED_IN)
+        known = await saved_entries.read_versions(connection, indicator_id)
+        version = max([current, *(one.version for one in known)]) + 1
+        stored = None if entry is None else {k: v for k, v in entry.items() if k not in ("version", "valid_from")}
+        await saved_entries.insert(connection, indicator_id, version, stored, valid_from, counted_from, principal.subject, reason)
+        return {
+            "id": indicator_id,
+            "version": version,
+            "valid_from": valid_from.isoformat(),
+            "counted_from": None if counted_from is None else counted_from.isoformat(),
+            "is_retired": entry is None,
+        }
+
+
+def _indicator(entry: Mapping[str, Any], indicator_id: str | None) -> Indicator:
+    """The entry by itself. Raises InvalidRequest with all its problems."""
+    if "version" in entry:
+        raise InvalidRequest("entry: version: is given by the service; leave it out", field="entry")
+    indicator, problems = read_entry(entry, PLACE)
+    if indicator is None:
+        raise _refused(problems)
+    if indicator_id is not None and indicator.id != indicator_id:
+        raise InvalidRequest(f"entry: id: is {indicator.id!r}, and the path says {indicator_id[:64]!r}", field="entry")
+    return indicator
+
+
+def _with(written: list[Written], indicator_id: str, entry: Mapping[str, Any] | None) -> Catalogue:
+    """The catalogue with this entry in place of the one of its id, or without it. Raises InvalidRequest where it does not fit."""
+    others = [one for one in written if not (isinstance(one[1], Mapping) and one[1].get("id") == indicator_id)]
+    try:
+        return catalogue_of([*others, *([(PLACE, dict(entry))] if entry is not None else [])])
+    except CatalogueRefused as refused:
+        raise _refused(refused.problems) from None
+
+
+def _refused(problems: list[str]) -> InvalidRequest:
+    errors = [{"field": "entry", "problem": problem} for problem in problems]
+    return InvalidRequest("; ".join(problems[:5]), errors=errors)
+
+
+def _covers_all(principal: Principal) -> None:
+    if principal.regions is not None:
+        raise Forbidden("The catalogue is everybody's; a token for all regions is needed to change it.")

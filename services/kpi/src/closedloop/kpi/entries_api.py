@@ -1,0 +1,89 @@
+"""The routes that change the catalogue."""
+
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+
+from closedloop.common.auth.access import Requires, Router
+from closedloop.common.auth.principal import Principal
+from closedloop.common.auth.roles import INDICATORS_MANAGE, INDICATORS_READ
+from closedloop.common.http.preconditions import IdempotencyKey, IfMatch, etag
+from closedloop.kpi.catalogue_changes import CatalogueChanges
+from closedloop.kpi.entry_schemas import EffectView, NewEntry, Reason, Versions
+
+router = Router(prefix="/v1/indicators", tags=["catalogue"])
+Reader = Annotated[Principal, Depends(Requires(INDICATORS_READ))]
+Manager = Annotated[Principal, Depends(Requires(INDICATORS_MANAGE))]
+
+
+class Retirement(BaseModel):
+    """Why an indicator is not measured any more."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason
+
+
+class SavedView(BaseModel):
+    """What was saved. `counted_from`: where its formula was not counted before, values are whole from then on."""
+
+    id: str
+    version: int
+    valid_from: str
+    counted_from: str | None
+    is_retired: bool
+
+
+def _changes(request: Request) -> CatalogueChanges:
+    return cast(CatalogueChanges, request.app.state.catalogue_changes)
+
+
+UseCases = Annotated[CatalogueChanges, Depends(_changes)]
+DryRun = Annotated[bool, Query(description="save nothing, answer what it would have said of last month")]
+
+
+@router.get("/{indicator_id}/versions", summary="What was saved of it: who, when, why")
+async def versions(changes: UseCases, _: Reader, indicator_id: str) -> Versions:
+    return await changes.versions(indicator_id)
+
+
+@router.post("", summary="A new indicator", status_code=201, response_model=SavedView | EffectView)
+async def create(
+    changes: UseCases, principal: Manager, body: NewEntry, dry_run: DryRun = False, key: IdempotencyKey = None
+) -> Response:
+    """`?dry_run=true` first: a formula that is not counted yet is tried on the records that the topic still keeps."""
+    if dry_run:
+        return _effect(await changes.effect(body, None, principal))
+    return _answer(await changes.create(body, key, principal))
+
+
+@router.post("/{indicator_id}/dry-run", summary="What a changed entry would have said of last month", response_model=EffectView)
+async def dry_run(changes: UseCases, principal: Manager, indicator_id: str, body: NewEntry) -> Response:
+    return _effect(await changes.effect(body, indicator_id, principal))
+
+
+@router.put("/{indicator_id}", summary="Save its next version", response_model=SavedView)
+async def change(
+    changes: UseCases, principal: Manager, indicator_id: str, body: NewEntry, version: IfMatch, key: IdempotencyKey = None
+) -> Response:
+    """The ETag of `GET /v1/indicators/{id}` is what this sends as If-Match."""
+    return _answer(await changes.change(indicator_id, body, version, key, principal))
+
+
+@router.post("/{indicator_id}/retirement", summary="Measure it no more", response_model=SavedView)
+async def retire(
+    changes: UseCases, principal: Manager, indicator_id: str, body: Retirement, version: IfMatch, key: IdempotencyKey = None
+) -> Response:
+    """Its history and its place in published reports stay."""
+    return _answer(await changes.retire(indicator_id, body, version, key, principal))
+
+
+def _answer(answer: tuple[int, Any]) -> JSONResponse:
+    status, body = answer
+    return JSONResponse(body, status, {"ETag": etag(body["version"])})
+
+
+def _effect(effect: EffectView) -> JSONResponse:
+    return JSONResponse(effect.model_dump(mode="json"))

@@ -1,0 +1,124 @@
+"""Reads a topic's retained events again and counts them for one indicator, in memory: what a formula that nobody counted would have
+been. Nothing is written, no position moves."""
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import polars as pl
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from closedloop.common.consumer.batch import Batch, Slice
+from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.source import stop_consumer
+from closedloop.kpi.columnar.decode import ColumnarDecoder, TopicColumns, day_of
+from closedloop.kpi.columnar.times import MINUTE as MICROS_A_MINUTE
+from closedloop.kpi.domain.buckets import Bucketing, added_up, needed_columns
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
+from closedloop.kpi.domain.columns import MINUTE
+from closedloop.kpi.domain.seen import Place, Seen, fresh_of, places_of
+from closedloop.kpi.reading import quantities
+
+MOST_EVENTS: Final = 1_000_000
+"""So many records are read at most: about half a minute."""
+AT_ONCE: Final = 20_000
+PATIENCE_S: Final = 10.0
+"""A broker that says nothing for so long has not answered."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """An indicator's minute buckets of [start, end). `is_whole` is false where there were more than MOST_EVENTS records."""
+
+    buckets: pl.DataFrame
+    records: int
+    is_whole: bool
+
+    async def totals(self, indicator: EventIndicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
+        """As `BucketReader.totals`."""
+        inside = self.buckets.filter(pl.col(MINUTE).is_between(from_minute, to_minute, closed="left"))
+        sums = added_up([inside], tuple(group_by))
+        return quantities(sums, indicator, (*group_by, MINUTE)).filter(pl.col("sample") != 0)
+
+
+async def replay(
+    kafka: KafkaSettings, indicator: EventIndicator, start: datetime, end: datetime, retention: timedelta, dissatisfied_below: float
+) -> Replayed:
+    """Count the topic's retained records of event time [start, end). Raises KafkaError, TimeoutError."""
+    topic, catalogue = indicator.topic, Catalogue([dataclasses.replace(indicator, parent=None)])  # which is not there
+    decoder = ColumnarDecoder({topic: needed_columns(catalogue, topic)}, retention)
+    counting = _Counting(Bucketing.of(catalogue, topic, dissatisfied_below), start, end)
+    consumer = AIOKafkaConsumer(**kafka.client_options(), enable_auto_commit=False, isolation_level="read_committed")
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await consumer.start()
+            partitions = [TopicPartition(topic, number) for number in sorted(await _partitions(consumer, topic))]
+            consumer.assign(partitions)
+            # an event is appended after it happened, or five minutes before at most
+            since = int((start - timedelta(minutes=5)).timestamp() * 1000)
+            found = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
+            ends = await consumer.end_offsets(partitions)
+        left = {tp: ends[tp] for tp in partitions if found[tp] is not None and found[tp].offset < ends[tp]}
+        for tp in partitions:
+            consumer.seek(tp, found[tp].offset if tp in left else ends[tp])
+        records = 0
+        while left and records < MOST_EVENTS:
+            polled = await consumer.getmany(*left, timeout_ms=int(PATIENCE_S * 1000), max_records=AT_ONCE)
+            if not polled:
+                # marks of transactions at the end of a partition are no records
+                left = {tp: last for tp, last in left.items() if await consumer.position(tp) < last}
+                if left:
+                    raise TimeoutError
+                break
+            records += sum(map(len, polled.values()))
+            await asyncio.to_thread(counting.take, decoder, polled)
+            left = {tp: last for tp, last in left.items() if await consumer.position(tp) < last}
+        return Replayed(counting.buckets(), records, not left)
+    finally:
+        await stop_consumer(consumer)
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    await consumer._client.force_metadata_update()
+    await consumer._client._wait_on_metadata(topic)
+    return set(consumer.partitions_for_topic(topic) or ())
+
+
+class _Counting:
+    """What `Counting` does with batches, in memory and for one topic."""
+
+    def __init__(self, bucketing: Bucketing, start: datetime, end: datetime) -> None:
+        self._bucketing = bucketing
+        self._start, self._end = int(start.timestamp() * 1_000_000), int(end.timestamp() * 1_000_000)
+        self._seen: dict[Place, Seen] = {}
+        self._folded: list[pl.DataFrame] = []
+
+    def take(self, decoder: ColumnarDecoder, polled: dict[TopicPartition, list[ConsumerRecord]]) -> None:
+        slices = tuple(Slice(tp, records[0].offset, records) for tp, records in sorted(polled.items()) if records)
+        for columns in decoder.decode(Batch(slices))[0]:
+            self._folded.append(self._bucketing.fold(self._fresh(columns)))
+
+    def buckets(self) -> pl.DataFrame:
+        dimensions = self._bucketing.dimensions
+        return added_up(self._folded or [self._nothing()], dimensions)
+
+    def _fresh(self, columns: TopicColumns) -> pl.DataFrame:
+        kept = [pl.Series(dtype=pl.Int64)]
+        for place, rows in places_of(columns.topic, columns.partitions, day_of(columns.at)):
+            seen = self._seen.setdefault(place, Seen())
+            fresh = fresh_of(columns.hashes[rows], columns.fingerprints[rows], seen)
+            if fresh.rows.size:
+                seen.add(fresh.run)
+                kept.append(pl.Series(rows[fresh.rows]))
+        minutes = pl.Series(MINUTE, columns.at // MICROS_A_MINUTE).cast(pl.Int32)
+        inside = pl.Series((columns.at >= self._start) & (columns.at < self._end))
+        counted = pl.concat(kept)
+        return columns.frame.with_columns(minutes)[counted].filter(inside[counted])
+
+    def _nothing(self) -> pl.DataFrame:
+        schema: dict[str, type[pl.DataType]] = {MINUTE: pl.Int32, **dict.fromkeys(self._bucketing.dimensions, pl.String)}
+        return pl.DataFrame(schema=schema | {measure.name: pl.Float64 for measure in self._bucketing.measures})
