@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx2
+import jsonschema_rs
 import pytest
 from fastapi import FastAPI
 
@@ -15,6 +16,8 @@ from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.settings import AuthSettings
 from closedloop.kpi import api
+from closedloop.kpi.event_values import EventValues
+from closedloop.kpi.schemas import Series
 from closedloop.kpi.values import Values
 from closedloop.local.issuer import Issuer
 from kpi.counting import Engine
@@ -62,7 +65,7 @@ async def desk(engine: Engine, tmp_path: Path) -> AsyncIterator[Desk]:
     app = create_app("kpi", "test", authenticator=Authenticator(auth), health=Health(), routers=[api.router], lifespan=lifespan)
     app.state.catalogue = engine.catalogue
     app.state.zone = ZoneInfo("Asia/Shanghai")
-    app.state.values = Values(engine.reader, engine.catalogue, app.state.zone)
+    app.state.values = Values(EventValues(engine.reader, engine.catalogue, app.state.zone))
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kpi") as client:
         yield Desk(client, issuer, engine)
@@ -146,9 +149,20 @@ async def test_a_series_moves_its_window_by_the_step(desk: Desk) -> None:
     answer = await desk.get(
         f"{SHARE}/series", window="1h", step="30m", to=NOON.isoformat(), **{"from": before(hours=2).isoformat()}
     )
+    jsonschema_rs.validate(Series.model_json_schema(mode="serialization"), answer)
+    assert answer.keys() == Series.model_fields.keys()
     assert [point["to"][11:16] for point in answer["points"]] == ["10:00", "10:30", "11:00", "11:30", "12:00"]
     assert [point["sample"] for point in answer["points"]] == [60] * 5
     assert [round(point["numerator"]) for point in answer["points"]] == [0, 0, 0, 29, 59]
+
+
+async def test_a_series_that_is_left_to_itself_ends_at_its_steps_boundary(desk: Desk) -> None:
+    at = (NOON + timedelta(minutes=37)).isoformat()
+    by_hours = (await desk.get(f"{SHARE}/series", window="24h", to=at))["points"]
+    assert [point["to"] for point in by_hours][-2:] == ["2026-11-20T11:00:00Z", "2026-11-20T12:00:00Z"]
+    by_days = (await desk.get(f"{SHARE}/series", window="7d", to=at))["points"]
+    assert {point["to"][11:] for point in by_days} == {"16:00:00Z"}  # the operator's midnight
+    assert len(by_hours) == len(by_days) == 25
 
 
 async def test_a_series_equals_the_values_at_its_points(desk: Desk) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query, Request, Response
 
 from closedloop.common.auth.access import Requires, Router
 from closedloop.common.auth.principal import Principal
@@ -22,9 +22,10 @@ from closedloop.kpi.domain.windows import (
     Window,
     back,
     minute_of,
+    natural,
     points,
 )
-from closedloop.kpi.schemas import IndicatorValue, IndicatorView, Point, Series
+from closedloop.kpi.schemas import IndicatorValue, IndicatorView, Series
 from closedloop.kpi.value import REGION
 from closedloop.kpi.values import Values
 
@@ -99,17 +100,22 @@ async def read_value(request: Request, reader: Reader, indicator_id: str, window
     return IndicatorValue.of(indicator, window, value)
 
 
-@router.get("/{indicator_id}/series", summary="Its values over a window that moves by a step", openapi_extra=_FILTERS)
+@router.get(
+    "/{indicator_id}/series",
+    summary="Its values over a window that moves by a step",
+    response_model=Series,
+    openapi_extra=_FILTERS,
+)
 async def read_series(
     request: Request,
     reader: Reader,
     indicator_id: str,
     window: Window = "1h",
-    from_: Annotated[Time, Query(alias="from", description="end of the first window")] = None,
+    from_: Annotated[Time, Query(alias="from", description="end of the first window; left out: 24 natural steps back")] = None,
     to: Annotated[Time, Query(description="no window ends after this")] = None,
     step: Annotated[str | None, Query(description="a number with m, h or d (the operator's days), or month")] = None,
     group_by: Annotated[list[str] | None, Query(description="one series per value of these dimensions")] = None,
-) -> Series:
+) -> Response:
     indicator = _counted(request, indicator_id)
     values: Values = request.app.state.values
     zone = request.app.state.zone
@@ -118,7 +124,8 @@ async def read_series(
     pace = step or NATURAL_STEP[window]
     end = _minute(to, "to")
     try:
-        start = back(end, NATURAL_POINTS, pace, zone) if from_ is None else _minute(from_, "from")
+        # left to itself a series ends where its step naturally does, such as at midnight: so whole hours and days make it up
+        start = back(natural(end, pace, zone), NATURAL_POINTS, pace, zone) if from_ is None else _minute(from_, "from")
         ends = points(start, end, pace, zone)
         found = await values.series(indicator, window, ends, groups, filters)
     except TooManyPoints:
@@ -128,7 +135,7 @@ async def read_series(
         raise InvalidRequest(f"step: {error}", field="step") from None
     if start > end:
         raise InvalidRequest("from: is after `to`", field="from")
-    return Series(
+    series = Series(
         indicator_id=indicator.id,
         window=window,
         step=pace,
@@ -136,8 +143,9 @@ async def read_series(
         better=indicator.better,
         target=indicator.target,
         group_by=list(groups),
-        points=[Point.of(value) for value in found],
+        points=[],
     )
+    return Response(series.encoded(found), media_type="application/json")
 
 
 def _indicator(request: Request, indicator_id: str) -> Indicator:

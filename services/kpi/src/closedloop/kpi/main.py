@@ -22,10 +22,12 @@ from closedloop.kpi.compaction import Compaction
 from closedloop.kpi.consumer import KpiProcessor
 from closedloop.kpi.counting import Counting
 from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.cover import Calendar
 from closedloop.kpi.domain.windows import Window
 from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.gauges import Gauges
 from closedloop.kpi.reading import BucketReader
+from closedloop.kpi.rollup import RollUp
 from closedloop.kpi.settings import MEGABYTE, KpiSettings
 from closedloop.kpi.statements import Statements
 from closedloop.kpi.values import Values
@@ -34,6 +36,7 @@ SERVICE: Final = "kpi"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 GAUGES_S: Final = 15.0
 COMPACT_S: Final = 5.0
+ROLL_UP_S: Final = 60.0
 FORGET_S: Final = 600.0
 
 
@@ -45,7 +48,7 @@ def build(
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         def wire(parts: Parts) -> tuple[KpiProcessor, dict[str, Job]]:
-            reader = BucketReader(parts.pool, catalogue, settings.bucket_cache_mb * MEGABYTE)
+            reader = BucketReader(parts.pool, catalogue, settings.bucket_cache_mb * MEGABYTE, operator.zone)
             app.state.values = Values(EventValues(reader, catalogue, operator.zone))
             counting = Counting(catalogue, settings.seen_cache_mb * MEGABYTE, settings.dissatisfied_below)
             compaction = Compaction(parts.pool, settings.retention)
@@ -55,6 +58,7 @@ def build(
                 "statements": Statements(parts.pool, parts.frontier.read, catalogue, reader, parts.relay.wake),
                 "gauges": Every(GAUGES_S, gauges.refresh),
                 "compaction": Every(COMPACT_S, compaction.compact),
+                "roll-up": Every(ROLL_UP_S, RollUp(parts.pool, Calendar(operator.zone)).roll_up),
                 "forget": Every(FORGET_S, compaction.forget),
             }
             return KpiProcessor(catalogue, counting, settings.retention), jobs
