@@ -10,6 +10,7 @@ from pathlib import Path
 
 BENCHMARKS = (
     "kpi_throughput",
+    "kpi_series",
     "ingest_throughput",
     "ingest_request_sizes",
     "recovery_claims",
