@@ -11,6 +11,7 @@ from pathlib import Path
 BENCHMARKS = (
     "kpi_throughput",
     "consuming",
+    "kpi_series",
     "ingest_throughput",
     "ingest_request_sizes",
     "recovery_claims",

@@ -2,6 +2,7 @@
 
 import contextlib
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -16,6 +17,7 @@ from closedloop.kpi.domain.columns import DISSATISFIED_BELOW
 from closedloop.kpi.reading import BucketReader
 
 MEGABYTE = 1 << 20
+ZONE = ZoneInfo("Asia/Shanghai")
 
 
 class RolledBack(Exception):
@@ -30,7 +32,7 @@ class Engine:
         self.catalogue = catalogue or load_catalogue()
         self.counting = Counting(self.catalogue, max_seen_bytes, DISSATISFIED_BELOW)
         self.processor = KpiProcessor(self.catalogue, self.counting, timedelta(days=400))
-        self.reader = BucketReader(pool, self.catalogue, 64 * MEGABYTE)
+        self.reader = BucketReader(pool, self.catalogue, 64 * MEGABYTE, ZONE)
 
     async def take(self, batch: Batch, *, rolls_back: bool = False) -> list[Rejection]:
         decoded = self.processor.decode(batch)

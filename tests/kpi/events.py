@@ -5,8 +5,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from closedloop.kpi.domain.catalogue import EventIndicator
-from closedloop.kpi.domain.columns import COLUMNS, with_derived
+from closedloop.kpi.domain.buckets import Bucketing
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
+from closedloop.kpi.domain.columns import COLUMNS, MINUTE, with_derived
+from closedloop.kpi.domain.rolling import figures_over_windows
 
 EVENING: Final = datetime(2026, 11, 20, 18, 30, 15, tzinfo=UTC)
 
@@ -21,13 +23,10 @@ def frame(topic: str, *events: dict[str, Any]) -> pl.DataFrame:
 
 def sums(indicator: EventIndicator, events: pl.DataFrame) -> tuple[float, float | None, float]:
     """(numerator, denominator, sample) over all the events."""
-    added = events.select(**{measure.name: measure.expression.sum() for measure in indicator.measures}).row(0, named=True)
-    bottom = indicator.denominator_measure
-    return (
-        added[indicator.numerator_measure.name],
-        None if bottom is None else added[bottom.name],
-        added[indicator.sample_measure.name],
-    )
+    minute = events[MINUTE].item(0)
+    buckets = Bucketing.of(Catalogue([indicator]), indicator.topic).fold(events)
+    figures = figures_over_windows(buckets, (), [(minute, minute + 1)], indicator.parts).row(0, named=True)
+    return figures["numerator"], figures.get("denominator"), figures["sample"]
 
 
 def value(indicator: EventIndicator, events: pl.DataFrame) -> float | None:

@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+import jsonschema_rs
 import pytest
 
+from closedloop.kpi.schemas import Series
 from kpi.counting import Engine
 from kpi.desk import Desk
 from kpi.records import APPENDED
@@ -90,9 +92,20 @@ async def test_a_series_moves_its_window_by_the_step(desk: Desk) -> None:
     answer = await desk.get(
         f"{SHARE}/series", window="1h", step="30m", to=NOON.isoformat(), **{"from": before(hours=2).isoformat()}
     )
+    jsonschema_rs.validate(Series.model_json_schema(mode="serialization"), answer)
+    assert answer.keys() == Series.model_fields.keys()
     assert [point["to"][11:16] for point in answer["points"]] == ["10:00", "10:30", "11:00", "11:30", "12:00"]
     assert [point["sample"] for point in answer["points"]] == [60] * 5
     assert [round(point["numerator"]) for point in answer["points"]] == [0, 0, 0, 29, 59]
+
+
+async def test_a_series_that_is_left_to_itself_ends_at_its_steps_boundary(desk: Desk) -> None:
+    at = (NOON + timedelta(minutes=37)).isoformat()
+    by_hours = (await desk.get(f"{SHARE}/series", window="24h", to=at))["points"]
+    assert [point["to"] for point in by_hours][-2:] == ["2026-11-20T11:00:00Z", "2026-11-20T12:00:00Z"]
+    by_days = (await desk.get(f"{SHARE}/series", window="7d", to=at))["points"]
+    assert {point["to"][11:] for point in by_days} == {"16:00:00Z"}  # the operator's midnight
+    assert len(by_hours) == len(by_days) == 25
 
 
 async def test_a_series_equals_the_values_at_its_points(desk: Desk) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedloop.kpi.domain.rolling import over_windows
-from closedloop.kpi.domain.windows import MOST_POINTS, TooManyPoints, back, minute_of, points, time_of, window_start
+from closedloop.kpi.domain.windows import MOST_POINTS, TooManyPoints, back, minute_of, natural, points, time_of, window_start
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -50,6 +50,21 @@ def test_steps_end_at_or_before_the_end() -> None:
     assert points(0, 9, "3m", SHANGHAI) == [0, 3, 6, 9]
     assert points(1, 0, "3m", SHANGHAI) == []
     assert back(100, 3, "1h", SHANGHAI) == -80
+
+
+@pytest.mark.parametrize(
+    ("step", "boundary"),
+    [
+        ("15m", "2026-11-20T10:30+08:00"),
+        ("1h", "2026-11-20T10:00+08:00"),
+        ("6h", "2026-11-20T06:00+08:00"),
+        ("1d", "2026-11-20T00:00+08:00"),
+        ("month", "2026-11-01T00:00+08:00"),
+    ],
+)
+def test_a_steps_natural_boundaries_are_counted_from_the_operators_midnight(step: str, boundary: str) -> None:
+    assert natural(at("2026-11-20T10:37+08:00"), step, SHANGHAI) == at(boundary)
+    assert natural(at(boundary), step, SHANGHAI) == at(boundary)
 
 
 def test_too_many_points_are_refused_before_they_are_made() -> None:

@@ -13,8 +13,8 @@ from closedloop.common.http.preconditions import set_etag
 from closedloop.common.http.problems import InvalidRequest
 from closedloop.kpi.asking import FILTERS, AsOf, Time, filters_asked, groups_asked, indicator_of, minute_asked, time_asked
 from closedloop.kpi.domain.catalogue import Catalogue, Collection, EventIndicator, Indicator, IndicatorClass, Phase
-from closedloop.kpi.domain.windows import MOST_POINTS, NATURAL_POINTS, NATURAL_STEP, TooManyPoints, Window, back, points
-from closedloop.kpi.schemas import IndicatorValue, IndicatorView, Point, Series
+from closedloop.kpi.domain.windows import MOST_POINTS, NATURAL_POINTS, NATURAL_STEP, TooManyPoints, Window, back, natural, points
+from closedloop.kpi.schemas import IndicatorValue, IndicatorView, Series
 from closedloop.kpi.values import Values
 
 router = Router(prefix="/v1/indicators", tags=["indicators"])
@@ -81,18 +81,23 @@ async def read_value(
     return IndicatorValue.of(indicator, window, value)
 
 
-@router.get("/{indicator_id}/series", summary="Its values over a window that moves by a step", openapi_extra=FILTERS)
+@router.get(
+    "/{indicator_id}/series",
+    summary="Its values over a window that moves by a step",
+    response_model=Series,
+    openapi_extra=FILTERS,
+)
 async def read_series(
     request: Request,
     reader: Reader,
     indicator_id: str,
     window: Window = "1h",
-    from_: Annotated[Time, Query(alias="from", description="end of the first window")] = None,
+    from_: Annotated[Time, Query(alias="from", description="end of the first window; left out: 24 natural steps back")] = None,
     to: Annotated[Time, Query(description="no window ends after this")] = None,
     step: Annotated[str | None, Query(description="a number with m, h or d (the operator's days), or month")] = None,
     group_by: Annotated[list[str] | None, Query(description="one series per value of these dimensions")] = None,
     as_of: AsOf = None,
-) -> Series:
+) -> Response:
     indicator = indicator_of(request, indicator_id)
     values: Values = request.app.state.values
     zone = request.app.state.zone
@@ -102,7 +107,8 @@ async def read_series(
     pace = step or NATURAL_STEP[window]
     end = minute_asked(to, "to")
     try:
-        start = back(end, NATURAL_POINTS, pace, zone) if from_ is None else minute_asked(from_, "from")
+        # left to itself a series ends where its step naturally does, such as at midnight: so whole hours and days make it up
+        start = back(natural(end, pace, zone), NATURAL_POINTS, pace, zone) if from_ is None else minute_asked(from_, "from")
         ends = points(start, end, pace, zone)
         found = await values.series(indicator, window, ends, groups, filters, known_at)
     except TooManyPoints:
@@ -112,7 +118,7 @@ async def read_series(
         raise InvalidRequest(f"step: {error}", field="step") from None
     if start > end:
         raise InvalidRequest("from: is after `to`", field="from")
-    return Series(
+    series = Series(
         indicator_id=indicator.id,
         window=window,
         step=pace,
@@ -120,8 +126,9 @@ async def read_series(
         better=indicator.better,
         target=indicator.target,
         group_by=list(groups),
-        points=[Point.of(value) for value in found],
+        points=[],
     )
+    return Response(series.encoded(found), media_type="application/json")
 
 
 def _known_at(text: str | None, indicator: Indicator) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Keeps segments few: merges those of one place and level into one of the next, and drops days beyond the retention.
+"""Keeps segments few: merges those of one kind, place and level into one of the next, and drops days beyond the retention.
 
 Each merge is a transaction of its own that replaces rows by their sum, so a reader's snapshot holds either them or it.
 """
@@ -19,7 +19,7 @@ from closedloop.kpi.domain.buckets import decode, encode, merged
 FANOUT: Final = 8
 """So many segments of one level become one of the next: a hash or bucket is written about log8(segments) times."""
 MOST_AT_ONCE: Final = 16
-LARGEST_ROWS: Final[dict[store.Kind, int]] = {"bucket": 60_000, "seen": 2_000_000}
+LARGEST_ROWS: Final[dict[store.Kind, int]] = {"bucket": 60_000, "hour": 60_000, "day": 60_000, "seen": 2_000_000}
 """Larger segments stay as they are, so that a merge takes little memory: a million buckets, or 32 million hashes, at most."""
 MARGIN: Final = timedelta(milliseconds=EVALUATIONS.retention_ms) + timedelta(days=1)
 """A day goes only when nothing of it can be replayed any more: its hashes must outlive the topic's records."""
@@ -75,4 +75,5 @@ def _merged(group: store.Group, crowd: list[store.Stored]) -> store.Segment:
         return store.seen_segment(seen.Place(group.topic, group.partition, group.day), run, level)
     buckets = merged(decode(row.data) for row in crowd)
     events = sum(row.events for row in crowd)
-    return store.Segment("bucket", group.topic, group.day, group.partition, len(buckets), events, encode(buckets), level)
+    data = encode(buckets)
+    return store.Segment(group.kind, group.topic, group.day, group.partition, len(buckets), events, data, level, group.rolled)

@@ -1,5 +1,6 @@
 """What a changed or new entry would have said of last month, before it is saved."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.months import bounds, earlier, month_of
 from closedloop.kpi.domain.report import Amount, Judgement, Month, judged
 from closedloop.kpi.domain.windows import minute_of, time_of
-from closedloop.kpi.event_values import EventValues
+from closedloop.kpi.event_values import EventValues, values_over
 from closedloop.kpi.measurements import Measurements
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.replay import Replayed, replay
@@ -76,7 +77,7 @@ class Effects:
 
     async def _kept(self, indicator: Indicator, catalogue: Catalogue, month: Month) -> Outcome:
         start, end = bounds(month, self._zone)
-        reader = BucketReader(self._pool, catalogue, CACHE_BYTES)
+        reader = BucketReader(self._pool, catalogue, CACHE_BYTES, self._zone)
         reported = ReportedValues(Measurements(self._pool, self._zone), self._zone)
         values = Values(EventValues(reader, catalogue, self._zone), reported, catalogue)
         [value] = await values.series(indicator, "month", [end], (), {})
@@ -86,11 +87,9 @@ class Effects:
         return _outcome(indicator, value, breaches)
 
     async def _replayed(self, indicator: EventIndicator, replayed: Replayed, start: int, end: int) -> Outcome:
-        totals = (await replayed.totals(indicator, (), start, end)).drop("minute").sum().row(0, named=True)
-        numerator, denominator = totals["numerator"], totals.get("denominator")
-        value = indicator.value(numerator, denominator)
+        [value] = await asyncio.to_thread(values_over, indicator, replayed.buckets, [(start, end)], ())
         breaches = await self._breaches(Backtests(self._pool, replayed, self._zone), indicator, start, end)
-        return _outcome(indicator, Value(start, end, value, numerator, denominator, int(totals["sample"]), {}), breaches)
+        return _outcome(indicator, value, breaches)
 
     async def _breaches(self, backtests: Backtests, indicator: EventIndicator, start: int, end: int) -> Sequence[Breach]:
         rules = [rule for rule in (indicator.threshold, indicator.control) if rule is not None]

@@ -1,15 +1,15 @@
 """Values and series of indicators that are computed from events."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
-from closedloop.kpi.domain.columns import MINUTE
-from closedloop.kpi.domain.rolling import over_windows
+from closedloop.kpi.domain.rolling import figures_over_windows
 from closedloop.kpi.domain.windows import MOST_POINTS, TooManyPoints, Window, window_start
-from closedloop.kpi.reading import HOUR, BucketReader, quantities
+from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.value import REGION, Filters, Value
 
 
@@ -26,11 +26,9 @@ class EventValues:
         return REGION in self._kept[indicator.topic]
 
     async def value(self, indicator: EventIndicator, window: Window, end: int, filters: Filters) -> Value:
-        """The sum over all that the filters let through."""
-        start = window_start(window, end, self._zone)
-        total = await self._reader.total(indicator.topic, self._dimensions(indicator, filters), start, end)
-        sums = quantities(_filtered(total, filters), indicator, ()).sum()
-        return _value(indicator, start, end, sums.row(0, named=True), {})
+        """Over all that the filters let through."""
+        (value,) = await self.series(indicator, window, [end], (), filters)
+        return value
 
     async def series(
         self, indicator: EventIndicator, window: Window, ends: Sequence[int], group_by: Sequence[str], filters: Filters
@@ -39,19 +37,11 @@ class EventValues:
         if not ends:
             return []
         windows = [(window_start(window, end, self._zone), end) for end in ends]
-        first, last = min(start for start, _ in windows), max(ends)
-        grain = HOUR if all(edge % HOUR == 0 for pair in windows for edge in pair) else 1
         dimensions = self._dimensions(indicator, {**filters, **dict.fromkeys(group_by, ())})
-        buckets = _filtered(await self._reader.sums(indicator.topic, dimensions, first, last, grain), filters)
-        sums = quantities(buckets, indicator, (*group_by, MINUTE)).filter(pl.col("sample") != 0)
-        if group_by and sums.select(group_by).n_unique() * len(ends) > MOST_POINTS:
+        buckets = await self._reader.buckets(indicator.topic, indicator.measures, dimensions, windows, filters, group_by)
+        if group_by and buckets.select(group_by).n_unique() * len(ends) > MOST_POINTS:
             raise TooManyPoints
-        rolled = over_windows(sums, group_by, windows)
-        found = []
-        for row in rolled.iter_rows(named=True):
-            start, end = windows[row["window"]]
-            found.append(_value(indicator, start, end, row, {name: row[name] for name in group_by}))
-        return found
+        return await asyncio.to_thread(values_over, indicator, buckets, windows, group_by)
 
     def _dimensions(self, indicator: EventIndicator, filters: Mapping[str, object]) -> tuple[str, ...]:
         """What to read: with the region always, so that one shape of the buckets serves most questions."""
@@ -59,11 +49,23 @@ class EventValues:
         return tuple(sorted(wanted))
 
 
-def _filtered(sums: pl.DataFrame, filters: Filters) -> pl.DataFrame:
-    return sums.filter([pl.col(name).is_in(list(values)) for name, values in filters.items()]) if filters else sums
+def values_over(
+    indicator: EventIndicator, buckets: pl.DataFrame, windows: Sequence[tuple[int, int]], group_by: Sequence[str]
+) -> list[Value]:
+    """One value per group and window [start, end), in minutes, from buckets of which none lies across a window's edge."""
+    figures = figures_over_windows(buckets, group_by, windows, indicator.parts)
+    groups = figures.select(group_by).rows(named=True) if group_by else [{}] * len(figures)
+    spans = [windows[number] for number in figures["window"].to_list()]
+    columns = [figures[name].to_list() if name in figures.columns else [None] * len(figures) for name in _PARTS]
+    return [
+        Value(start, end, _value(indicator, numerator, denominator), numerator or 0.0, denominator, int(sample), group)
+        for (start, end), numerator, denominator, sample, group in zip(spans, *columns, groups, strict=True)
+    ]
 
 
-def _value(indicator: EventIndicator, start: int, end: int, sums: Mapping[str, float], group: Mapping[str, str | None]) -> Value:
-    numerator, denominator = sums["numerator"], sums.get("denominator")
-    value = indicator.value(numerator, denominator)
-    return Value(start, end, value, numerator, denominator, int(sums["sample"]), group)
+_PARTS = ("numerator", "denominator", "sample")
+
+
+def _value(indicator: EventIndicator, numerator: float | None, denominator: float | None) -> float | None:
+    # a quantile of nothing is unknown
+    return None if numerator is None else indicator.value(numerator, denominator)

@@ -1,6 +1,7 @@
 """Indicators for Prometheus: refreshed beside the service's work, not by a scrape."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -9,6 +10,7 @@ import polars as pl
 from prometheus_client import Gauge
 
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
+from closedloop.kpi.domain.rolling import figures_over_windows
 from closedloop.kpi.domain.windows import Window, minute_of, window_start
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.value import REGION
@@ -37,40 +39,55 @@ class Gauges:
         """Up to the last whole minute."""
         end = minute_of(datetime.now(UTC))
         start = window_start(self._window, end, self._zone)
-        totals: dict[str, pl.DataFrame] = {}
+        figures: list[tuple[EventIndicator, pl.DataFrame]] = []
         for topic in self._catalogue.topics:
             by = (REGION,) if REGION in self._catalogue.dimensions(topic) else ()
-            totals[topic] = await self._reader.total(topic, by, start, end)
+            buckets = await self._reader.buckets(topic, self._catalogue.measures(topic), by, [(start, end)], group_by=by)
+            named = self._named(topic, buckets)
+            indicators = self._catalogue.on(topic)
+            figures += await asyncio.to_thread(_all_figures, indicators, buckets, named, (start, end))
         for gauge in (VALUE, NUMERATOR, DENOMINATOR, SAMPLE):
             gauge.clear()
-        for topic, total in totals.items():
-            wholes = {ALL_REGIONS: total.select(pl.col(pl.Float64).sum()).row(0, named=True)}
-            for region in self._named(topic, total):
-                wholes[region] = total.row(by_predicate=pl.col(REGION) == region, named=True)
-            for indicator in self._catalogue.on(topic):
-                for region, sums in wholes.items():
-                    _set(indicator, region, sums)
+        for indicator, rows in figures:
+            for row in rows.iter_rows(named=True):
+                _set(indicator, row[REGION], row)
 
-    def _named(self, topic: str, total: pl.DataFrame) -> list[str]:
-        if REGION not in total.columns:
+    def _named(self, topic: str, buckets: pl.DataFrame) -> list[str]:
+        if REGION not in buckets.columns:
             return []
         samples = list(dict.fromkeys(indicator.sample_measure.name for indicator in self._catalogue.on(topic)))
         ranked = (
-            total.filter(pl.col(REGION).is_not_null())
-            .select(REGION, weight=pl.sum_horizontal(samples))
+            buckets.filter(pl.col(REGION).is_not_null())
+            .group_by(REGION)
+            .agg(weight=pl.sum_horizontal(pl.col(samples).sum()))
             .sort(["weight", REGION], descending=[True, False])
         )
         UNNAMED.labels(topic).set(max(0, len(ranked) - self._max_regions))
         return ranked[REGION].head(self._max_regions).to_list()
 
 
-def _set(indicator: EventIndicator, region: str, sums: Mapping[str, float]) -> None:
-    sample = sums[indicator.sample_measure.name]
+def _all_figures(
+    indicators: Sequence[EventIndicator], buckets: pl.DataFrame, named: Sequence[str], window: tuple[int, int]
+) -> list[tuple[EventIndicator, pl.DataFrame]]:
+    return [(indicator, _figures(indicator, buckets, named, window)) for indicator in indicators]
+
+
+def _figures(indicator: EventIndicator, buckets: pl.DataFrame, named: Sequence[str], window: tuple[int, int]) -> pl.DataFrame:
+    """The indicator's parts per region, and over all."""
+    whole = figures_over_windows(buckets, (), [window], indicator.parts).with_columns(pl.lit(ALL_REGIONS).alias(REGION))
+    if not named:
+        return whole
+    of_named = buckets.filter(pl.col(REGION).is_in(named))
+    return pl.concat([whole, figures_over_windows(of_named, (REGION,), [window], indicator.parts)], how="diagonal_relaxed")
+
+
+def _set(indicator: EventIndicator, region: str, figures: Mapping[str, float | None]) -> None:
+    sample, numerator, denominator = figures["sample"], figures["numerator"], figures.get("denominator")
     if not sample and region != ALL_REGIONS:
         return
-    numerator = sums[indicator.numerator_measure.name]
-    denominator = sums[indicator.denominator_measure.name] if indicator.denominator_measure is not None else None
-    SAMPLE.labels(indicator.id, region).set(sample)
+    SAMPLE.labels(indicator.id, region).set(sample or 0)
+    if numerator is None:
+        return
     NUMERATOR.labels(indicator.id, region).set(numerator)
     if denominator is not None:
         DENOMINATOR.labels(indicator.id, region).set(denominator)

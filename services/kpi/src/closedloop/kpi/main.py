@@ -24,6 +24,7 @@ from closedloop.kpi.compaction import Compaction
 from closedloop.kpi.consumer import KpiProcessor
 from closedloop.kpi.counting import Counting
 from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.cover import Calendar
 from closedloop.kpi.domain.versions import Written
 from closedloop.kpi.domain.windows import Window
 from closedloop.kpi.effects import Effects
@@ -37,6 +38,7 @@ from closedloop.kpi.reported_values import ReportedValues
 from closedloop.kpi.reports import api as reports
 from closedloop.kpi.reports.gathering import Gathering
 from closedloop.kpi.reports.service import Reports
+from closedloop.kpi.rollup import RollUp
 from closedloop.kpi.settings import MEGABYTE, KpiSettings
 from closedloop.kpi.statements import Statements
 from closedloop.kpi.states import States
@@ -48,6 +50,7 @@ GAUGES_S: Final = 15.0
 ESCALATE_S: Final = 15.0
 COMPACT_S: Final = 5.0
 WATCH_S: Final = 2.0
+ROLL_UP_S: Final = 60.0
 FORGET_S: Final = 600.0
 
 
@@ -63,7 +66,7 @@ def build(
             measurements = app.state.measurements = Measurements(pool, zone)
 
             def assemble(catalogue: Catalogue) -> Assembly:
-                reader = BucketReader(pool, catalogue, settings.bucket_cache_mb * MEGABYTE)
+                reader = BucketReader(pool, catalogue, settings.bucket_cache_mb * MEGABYTE, zone)
                 values = Values(EventValues(reader, catalogue, zone), ReportedValues(measurements, zone), catalogue)
                 counting = Counting(catalogue, settings.seen_cache_mb * MEGABYTE, settings.dissatisfied_below)
                 return Assembly(
@@ -91,6 +94,7 @@ def build(
                 "escalations": Every(ESCALATE_S, lambda: live.now.escalations.look()),
                 "gauges": Every(GAUGES_S, lambda: live.now.gauges.refresh()),
                 "compaction": Every(COMPACT_S, compaction.compact),
+                "roll-up": Every(ROLL_UP_S, RollUp(pool, Calendar(zone)).roll_up),
                 "forget": Every(FORGET_S, compaction.forget),
                 "forget_keys": Every(FORGET_S, lambda: live.now.states.forget_keys()),
             }

@@ -1,43 +1,45 @@
-"""Reads buckets: segments from the store, added up to what was asked, kept while memory allows.
+"""Reads buckets: the fewest segments that hold what was asked, what was made of them kept while memory allows.
 
-Segments never change, so what was made of one under its id stays right; a new batch or a compaction brings new ids.
+Segments never change, so what was made of one under its id stays right; a new batch, a compaction or a roll-up brings new ids.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import polars as pl
 
-from closedloop.common.postgres.pool import Pool
+from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi import store
-from closedloop.kpi.domain.buckets import MINUTES_A_DAY, added_up, decode
+from closedloop.kpi.blocks import Block, Cache, SeriesBook, Shape, gathered, shaped
+from closedloop.kpi.domain.buckets import MINUTES_A_DAY, added_up
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.columns import MINUTE
+from closedloop.kpi.domain.cover import Calendar, Cover, Minutes, by_minutes, cover
+from closedloop.kpi.domain.measures import Measure
+from closedloop.kpi.value import Filters
 
-HOUR: Final = 60
-DAYS_AT_ONCE: Final = 8
-"""So many days are fetched from the store in one piece."""
-
-
-class Shape(NamedTuple):
-    """What is kept of a segment: its sums per `grain` minutes and these dimensions."""
-
-    dimensions: tuple[str, ...]
-    grain: int
+SEGMENTS_AT_ONCE: Final = 32
+"""So many segments are fetched from the store in one piece."""
+_UTC: Final = ZoneInfo("UTC")
+Windows = Sequence[tuple[int, int]]
 
 
 class BucketReader:
-    """Sums over minutes and dimensions, for values, series, gauges and statements."""
+    """Buckets over minutes and dimensions, for values, series, gauges and statements. `zone`: the operator's; roll-ups that were
+    cut by another are not used."""
 
-    def __init__(self, pool: Pool, catalogue: Catalogue, max_bytes: int) -> None:
+    def __init__(self, pool: Pool, catalogue: Catalogue, max_bytes: int, zone: ZoneInfo = _UTC) -> None:
         self._pool = pool
-        self._measures = {topic: [measure.name for measure in catalogue.measures(topic)] for topic in catalogue.topics}
-        self._max_bytes = max_bytes
-        self._kept: OrderedDict[tuple[int, Shape], pl.DataFrame] = OrderedDict()
-        self._ids: dict[tuple[str, int], set[int]] = {}  # topic and day → the segments of which something is kept
-        self._nbytes = 0
+        self._calendar = Calendar(zone)
+        self._watched = {
+            topic: _measures([indicator for indicator in catalogue.on(topic) if indicator.threshold or indicator.control])
+            for topic in catalogue.topics
+        }
+        self.cache: Final = Cache(max_bytes)
+        self._books: dict[tuple[str, tuple[str, ...]], SeriesBook] = {}
 
     async def contents(self, topic: str) -> Mapping[int, str]:
         """UTC day since 1970 → a text that changes whenever the day's buckets do, for each day that has any."""
@@ -46,97 +48,85 @@ class BucketReader:
 
     async def totals(self, indicator: EventIndicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
         """One row per group and minute in [from, to) that has events: the dimensions of `group_by`, `minute` (since 1970),
-        `numerator`, `denominator` (absent for counts and sums) and `sample`. Groups where nothing counted are left out."""
-        frame = await self.sums(indicator.topic, tuple(group_by), from_minute, to_minute)
-        return quantities(frame, indicator, (*group_by, MINUTE)).filter(pl.col("sample") != 0)
+        `numerator`, `denominator` (absent for counts and sums) and `sample`. Groups where nothing counted are left out.
+        Only for indicators that are sums."""
+        # whatever is judged on the topic is read at once, so that one shape of the buckets serves it all
+        wanted = self._watched[indicator.topic]
+        wanted = wanted if set(indicator.measures) <= set(wanted) else indicator.measures
+        covered = by_minutes([(from_minute, to_minute)])
+        frame = await self._read(indicator.topic, wanted, tuple(group_by), covered, {}, group_by)
+        sums = frame.select(*group_by, pl.col(MINUTE), **{name: pl.col(part.name) for name, part in indicator.parts.items()})
+        return added_up([sums], group_by).filter(pl.col("sample") != 0).select(sums.columns)
 
-    async def sums(self, topic: str, dimensions: tuple[str, ...], from_minute: int, to_minute: int, grain: int = 1) -> pl.DataFrame:
-        """The topic's measures per dimensions and `minute` in [from, to); with a grain, `minute` begins each, and the ends must
-        be whole ones."""
-        shape = Shape(dimensions, grain)
-        parts = []
-        first, last = from_minute // MINUTES_A_DAY, (to_minute - 1) // MINUTES_A_DAY
-        for day in range(first, last + 1, DAYS_AT_ONCE):
-            for frame in await self._segments(topic, shape, day, min(day + DAYS_AT_ONCE - 1, last)):
-                minutes = frame[MINUTE]
-                start = minutes.search_sorted(from_minute, "left")
-                parts.append(frame.slice(start, minutes.search_sorted(to_minute, "left") - start))
-        if not parts:
-            return self._nothing(topic, dimensions)
-        return await asyncio.to_thread(added_up, [self._nothing(topic, dimensions), *parts], dimensions)
+    async def buckets(
+        self,
+        topic: str,
+        measures: Sequence[Measure],
+        dimensions: Sequence[str],
+        windows: Windows,
+        filters: Filters | None = None,
+        group_by: Sequence[str] = (),
+    ) -> pl.DataFrame:
+        """What merges to the measures over each of the windows: `group_by`, `minute`, `cell` and the measures by name, of buckets
+        none of which lies across a window's edge. `dimensions` are those of the filters and groups at least: with more, one shape
+        of the buckets serves more questions."""
+        covered = cover(windows, self._calendar)
+        return await self._read(topic, measures, tuple(dimensions), covered, filters or {}, group_by)
 
-    async def total(self, topic: str, dimensions: tuple[str, ...], from_minute: int, to_minute: int) -> pl.DataFrame:
-        """The topic's measures per dimensions over [from, to), the whole hours in it from hours."""
-        first_hour, last_hour = -(-from_minute // HOUR) * HOUR, to_minute // HOUR * HOUR
-        if last_hour - first_hour < HOUR:
-            parts = [await self.sums(topic, dimensions, from_minute, to_minute)]
-        else:
-            parts = [await self.sums(topic, dimensions, first_hour, last_hour, HOUR)]
-            if from_minute < first_hour:
-                parts.append(await self.sums(topic, dimensions, from_minute, first_hour))
-            if last_hour < to_minute:
-                parts.append(await self.sums(topic, dimensions, last_hour, to_minute))
-        together = pl.concat(parts)
-        sums = pl.col(self._measures[topic]).sum()
-        return together.group_by(dimensions).agg(sums) if dimensions else together.select(sums)
-
-    async def _segments(self, topic: str, shape: Shape, first_day: int, last_day: int) -> list[pl.DataFrame]:
+    async def _read(
+        self,
+        topic: str,
+        measures: Sequence[Measure],
+        dimensions: tuple[str, ...],
+        covered: Cover,
+        filters: Filters,
+        group_by: Sequence[str],
+    ) -> pl.DataFrame:
+        names = tuple(sorted(measure.name for measure in measures))
+        book = self._books.setdefault((topic, dimensions), SeriesBook(dimensions))
+        found: list[tuple[Block, Minutes]] = []
         async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-            ids = await store.read_bucket_ids(connection, topic, first_day, last_day)
-            self._drop_merged(topic, ids, first_day, last_day)
-            found = {id_: self._kept[id_, shape] for id_ in ids if (id_, shape) in self._kept}
-            missing = await store.read_data(connection, [id_ for id_ in ids if id_ not in found])
-        for id_ in found:
-            self._kept.move_to_end((id_, shape))
+            if await store.read_zone(connection) not in (None, self._calendar.name):
+                covered = by_minutes([(start, end) for part in covered for start, end in part.tolist()])
+            for grain, ranges in _grains(covered):
+                shape = Shape(topic, dimensions, grain, names)
+                found += [(block, ranges) for block in await self._blocks(connection, shape, ranges, book)]
+        wanted = book.matching(filters) if filters else None
+        return await asyncio.to_thread(gathered, found, book, wanted, names, group_by)
+
+    async def _blocks(self, connection: Connection, shape: Shape, ranges: Minutes, book: SeriesBook) -> list[Block]:
+        ids = await store.read_ids(connection, shape.topic, shape.grain, _days(ranges))
+        found = self.cache.take(ids, shape)
+        missing = [id_ for id_ in ids if id_ not in found]
         if missing:
-            made = await asyncio.to_thread(self._shaped, topic, shape, missing)
+            self.cache.drop(await store.read_gone(connection, self.cache.ids(shape.topic)))
+        for at in range(0, len(missing), SEGMENTS_AT_ONCE):
+            data = await store.read_data(connection, missing[at : at + SEGMENTS_AT_ONCE])
+            made = await asyncio.to_thread(self._shaped, data, shape, book)
+            self.cache.keep(made, shape)
             found |= made
-            for id_ in made:
-                self._ids.setdefault((topic, ids[id_]), set()).add(id_)
-            self._keep(shape, made)
         return list(found.values())
 
-    def _shaped(self, topic: str, shape: Shape, data: Mapping[int, bytes]) -> dict[int, pl.DataFrame]:
-        columns = [MINUTE, *shape.dimensions, *self._measures[topic]]
-        return {id_: self._shape(decode(raw, columns), topic, shape) for id_, raw in data.items()}
-
-    def _shape(self, segment: pl.DataFrame, topic: str, shape: Shape) -> pl.DataFrame:
-        known = pl.concat([self._nothing(topic, shape.dimensions), segment], how="diagonal")
-        if shape.grain > 1:
-            known = known.with_columns(pl.col(MINUTE) // shape.grain * shape.grain)
-        return added_up([known], shape.dimensions)
-
-    def _nothing(self, topic: str, dimensions: Sequence[str]) -> pl.DataFrame:
-        schema: dict[str, type[pl.DataType]] = {MINUTE: pl.Int32, **dict.fromkeys(dimensions, pl.String)}
-        return pl.DataFrame(schema=schema | dict.fromkeys(self._measures[topic], pl.Float64))
-
-    def _drop_merged(self, topic: str, ids: Mapping[int, int], first_day: int, last_day: int) -> None:
-        """Forget segments that compaction has replaced."""
-        gone = {id_ for day in range(first_day, last_day + 1) for id_ in self._ids.get((topic, day), ()) if id_ not in ids}
-        if gone:
-            for key in [key for key in self._kept if key[0] in gone]:
-                self._nbytes -= _nbytes(self._kept.pop(key))
-            for day in range(first_day, last_day + 1):
-                self._ids.get((topic, day), set()).difference_update(gone)
-
-    def _keep(self, shape: Shape, made: Mapping[int, pl.DataFrame]) -> None:
-        for id_, frame in made.items():
-            if (id_, shape) not in self._kept:
-                self._kept[id_, shape] = frame
-                self._nbytes += _nbytes(frame)
-        while self._nbytes > self._max_bytes and self._kept:
-            _, dropped = self._kept.popitem(last=False)
-            self._nbytes -= _nbytes(dropped)
+    def _shaped(self, data: Mapping[int, bytes], shape: Shape, book: SeriesBook) -> dict[int, Block]:
+        return {id_: shaped(raw, shape, self._calendar, book) for id_, raw in data.items()}
 
 
-def quantities(sums: pl.DataFrame, indicator: EventIndicator, keys: Sequence[str]) -> pl.DataFrame:
-    """The indicator's numerator, denominator (absent for counts and sums) and sample from the measures' sums."""
-    wanted = {"numerator": indicator.numerator_measure, "denominator": indicator.denominator_measure}
-    named = {name: measure.name for name, measure in wanted.items() if measure is not None}
-    named["sample"] = indicator.sample_measure.name
-    return sums.select(*keys, **{name: pl.col(measure) for name, measure in named.items()})
+def _measures(indicators: Sequence[EventIndicator]) -> tuple[Measure, ...]:
+    return tuple(dict.fromkeys(measure for indicator in indicators for measure in indicator.measures))
 
 
-def _nbytes(frame: pl.DataFrame) -> int:
-    # a column has its own price, which dominates in small frames
-    return int(frame.estimated_size()) + 400 * frame.width
+def _grains(covered: Cover) -> list[tuple[store.Grain, Minutes]]:
+    parts: list[tuple[store.Grain, Minutes]] = [("day", covered.days), ("hour", covered.hours), ("minute", covered.minutes)]
+    return [(grain, ranges) for grain, ranges in parts if len(ranges)]
+
+
+def _days(ranges: Minutes) -> list[tuple[int, int]]:
+    """The UTC days of these minutes: first and last of each stretch."""
+    days = np.stack([ranges[:, 0] // MINUTES_A_DAY, (ranges[:, 1] - 1) // MINUTES_A_DAY + 1], axis=1)
+    starts, ends = days.T
+    # stretches that share a day or touch become one
+    begins = np.concatenate([[True], starts[1:] > np.maximum.accumulate(ends)[:-1]])
+    firsts = np.flatnonzero(begins)
+    lasts = np.maximum.reduceat(ends, firsts) - 1
+    bound = 2**30  # whoever asks for a far future asks for nothing
+    return [(max(first, -bound), min(last, bound)) for first, last in zip(starts[firsts].tolist(), lasts.tolist(), strict=True)]

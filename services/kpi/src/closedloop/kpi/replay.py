@@ -17,11 +17,10 @@ from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.source import stop_consumer
 from closedloop.kpi.columnar.decode import ColumnarDecoder, TopicColumns, day_of
 from closedloop.kpi.columnar.times import MINUTE as MICROS_A_MINUTE
-from closedloop.kpi.domain.buckets import Bucketing, added_up, needed_columns
+from closedloop.kpi.domain.buckets import CELL, Bucketing, added_up, merged, needed_columns
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.columns import MINUTE
 from closedloop.kpi.domain.seen import Place, Seen, fresh_of, places_of
-from closedloop.kpi.reading import quantities
 
 MOST_EVENTS: Final = 1_000_000
 """So many records are read at most: about half a minute."""
@@ -39,10 +38,10 @@ class Replayed:
     is_whole: bool
 
     async def totals(self, indicator: EventIndicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
-        """As `BucketReader.totals`."""
+        """As `BucketReader.totals`, and only for indicators that are sums, too."""
         inside = self.buckets.filter(pl.col(MINUTE).is_between(from_minute, to_minute, closed="left"))
-        sums = added_up([inside], tuple(group_by))
-        return quantities(sums, indicator, (*group_by, MINUTE)).filter(pl.col("sample") != 0)
+        sums = inside.select(*group_by, MINUTE, **{name: pl.col(part.name) for name, part in indicator.parts.items()})
+        return added_up([sums], group_by).filter(pl.col("sample") != 0).select(sums.columns)
 
 
 async def replay(
@@ -103,8 +102,7 @@ class _Counting:
             self._folded.append(self._bucketing.fold(self._fresh(columns)))
 
     def buckets(self) -> pl.DataFrame:
-        dimensions = self._bucketing.dimensions
-        return added_up(self._folded or [self._nothing()], dimensions)
+        return merged([self._nothing(), *self._folded])
 
     def _fresh(self, columns: TopicColumns) -> pl.DataFrame:
         kept = [pl.Series(dtype=pl.Int64)]
@@ -120,5 +118,9 @@ class _Counting:
         return columns.frame.with_columns(minutes)[counted].filter(inside[counted])
 
     def _nothing(self) -> pl.DataFrame:
-        schema: dict[str, type[pl.DataType]] = {MINUTE: pl.Int32, **dict.fromkeys(self._bucketing.dimensions, pl.String)}
+        schema: dict[str, type[pl.DataType]] = {
+            MINUTE: pl.Int32,
+            **dict.fromkeys(self._bucketing.dimensions, pl.String),
+            CELL: pl.Int16,
+        }
         return pl.DataFrame(schema=schema | {measure.name: pl.Float64 for measure in self._bucketing.measures})

@@ -1,8 +1,10 @@
 """Bodies of the REST answers."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from closedloop.kpi.domain.catalogue import (
@@ -170,11 +172,6 @@ class Point(ValueView):
 
     group: dict[str, str | None]
 
-    @classmethod
-    def of(cls, value: Value) -> "Point":
-        """The value as it is shown."""
-        return cls(**_figures(value), group=dict(value.group))
-
 
 class Series(BaseModel):
     """Values over a window that moves by `step`, group by group in order of time."""
@@ -187,6 +184,21 @@ class Series(BaseModel):
     target: float | None
     group_by: list[str]
     points: list[Point]
+
+    def encoded(self, values: Sequence[Value]) -> bytes:
+        """This as JSON with these values for its points. Thousands of them are not worth a checked object each."""
+        times = {minute: time_of(minute) for value in values for minute in (value.start, value.end)}
+        points = [
+            {
+                "from": times[value.start],
+                "to": times[value.end],
+                **_quantities(value),
+                "parts": {part: _quantities(known) for part, known in value.parts.items()} or None,
+                "group": value.group,
+            }
+            for value in values
+        ]
+        return msgspec.json.encode(self.model_dump(exclude={"points"}) | {"points": points})
 
 
 def _figures(value: Value) -> dict[str, Any]:

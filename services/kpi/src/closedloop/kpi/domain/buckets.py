@@ -1,21 +1,25 @@
-"""Minute buckets: per minute of event time and combination of dimensions, the sums of the catalogue's measures.
+"""Buckets: per minute, hour or day of event time and combination of dimensions, the sums of the catalogue's measures.
 
-Buckets are kept in immutable segments, a few frames per topic and UTC day that add up: a batch writes a segment of its own instead
-of touching rows, and compaction adds small ones up to a larger one.
+Buckets are kept in immutable segments, a few frames per topic and UTC day that merge: a batch writes a segment of its own instead
+of touching rows, and compaction merges small ones into a larger one. A roll-up is the same frame with hours or days for minutes.
+Numbers of a sketch stand in rows of their own, told apart by `cell`, which is null in all others.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.columns import DISSATISFIED_BELOW, MINUTE, TYPE, raw_columns, with_derived
-from closedloop.kpi.domain.measures import Measure
+from closedloop.kpi.domain.measures import Measure, is_maximum
 
 MINUTES_A_DAY: Final = 24 * 60
+CELL: Final = "cell"
 SAMPLE: Final = 2000
 """Rows by which the number of different buckets is estimated; smaller frames are grouped anyway."""
 
@@ -48,13 +52,25 @@ class Bucketing:
         """
         events = with_derived(frame, self.topic, self.derived, self.dissatisfied_below)
         keys = (MINUTE, *self.dimensions)
-        values = [measure.expression.alias(measure.name) for measure in self.measures]
+        values = [measure.expression.alias(measure.name) for measure in self.measures if not measure.is_sketch]
         if _mostly_apart(events, keys):
-            buckets = events.lazy().select(*keys, *values)
+            sums = events.lazy().select(*keys, *values)
         else:
-            buckets = events.lazy().group_by(keys).agg(pl.Expr.sum(value) for value in values)
-        counts = pl.any_horizontal(pl.col(measure.name) != 0 for measure in self.measures)
-        return buckets.filter(counts).sort(MINUTE).collect()
+            sums = events.lazy().group_by(keys).agg(pl.Expr.sum(value) for value in values)
+        counts = pl.any_horizontal(pl.col(measure.name) != 0 for measure in self.measures if not measure.is_sketch)
+        sketches = [
+            events.lazy()
+            .select(*keys, sketch=measure.expression)
+            .unnest("sketch")
+            .drop_nulls(CELL)
+            .rename({"number": measure.name})
+            for measure in self.measures
+            if measure.is_sketch
+        ]
+        buckets = sums.filter(counts)
+        if sketches:
+            buckets = pl.concat([buckets, *sketches], how="diagonal").with_columns(pl.col(pl.Float64).fill_null(0.0))
+        return buckets.sort(MINUTE).collect()
 
 
 def _mostly_apart(frame: pl.DataFrame, keys: Sequence[str]) -> bool:
@@ -89,18 +105,37 @@ def _run_lengths(days: pl.Series) -> tuple[list[int], list[int]]:
 def merged(segments: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """One segment from several."""
     together = pl.concat(list(segments), how="diagonal")
-    dimensions = [name for name, dtype in together.schema.items() if dtype == pl.String]
+    dimensions = dimensions_of(together)
     if _mostly_apart(together, (MINUTE, *dimensions)):
         return together.with_columns(pl.col(pl.Float64).fill_null(0.0)).sort(MINUTE)
     return added_up([together], dimensions)
 
 
+def rolled_up(segments: Iterable[pl.DataFrame], beginnings: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> pl.DataFrame:
+    """One segment of coarser buckets; `beginnings` tells of minutes when the hour or day that holds them began."""
+    together = pl.concat(list(segments), how="diagonal")
+    return added_up([coarser(together, beginnings)], dimensions_of(together))
+
+
+def coarser(buckets: pl.DataFrame, beginnings: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> pl.DataFrame:
+    """The buckets with the beginning of their hour or day for their minute; not added up."""
+    begun = beginnings(buckets[MINUTE].to_numpy().astype(np.int64))
+    return buckets.with_columns(pl.Series(MINUTE, begun.astype(np.int32)))
+
+
+def dimensions_of(segment: pl.DataFrame) -> list[str]:
+    """The dimensions that a stored segment has."""
+    return [name for name, dtype in segment.schema.items() if dtype == pl.String]
+
+
 def added_up(segments: Iterable[pl.DataFrame], dimensions: Sequence[str]) -> pl.DataFrame:
-    """One frame of sums per minute and dimensions from several, which may be told apart by more dimensions or fewer measures: one
+    """One frame per minute, dimensions and cell from several, which may be told apart by more dimensions or fewer measures: one
     that an older segment did not know yet is null or 0 there."""
     together = pl.concat(list(segments), how="diagonal")
-    sums = [name for name, dtype in together.schema.items() if dtype == pl.Float64]
-    return together.lazy().group_by(MINUTE, *dimensions).agg(pl.col(sums).sum()).sort(MINUTE).collect()
+    keys = [MINUTE, *dimensions, *(name for name in together.columns if name == CELL)]
+    numbers = [name for name, dtype in together.schema.items() if dtype == pl.Float64]
+    merging = [pl.col(name).max().fill_null(0.0) if is_maximum(name) else pl.col(name).sum() for name in numbers]
+    return together.lazy().group_by(keys).agg(merging).sort(MINUTE).collect()
 
 
 def encode(buckets: pl.DataFrame) -> bytes:

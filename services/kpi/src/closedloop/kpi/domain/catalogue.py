@@ -9,6 +9,7 @@ An indicator is got in one of three ways:
       sum     numerator: duration_s
       ratio   numerator: status = 'failed'        denominator: 1
       mean    numerator: duration_s               denominator: 1
+      distinct, quantile                          see `aggregates`
 
   An event counts only where all that its formula asks for is known: one without `duration_s` is not in the mean's denominator
   either.
@@ -22,10 +23,11 @@ from datetime import date
 from functools import cached_property
 from typing import Final, Literal
 
+from closedloop.kpi.domain.aggregates import Quantity
 from closedloop.kpi.domain.columns import DIMENSIONS
 from closedloop.kpi.domain.composition import Composition
 from closedloop.kpi.domain.expressions import Formula, suggestion
-from closedloop.kpi.domain.measures import Measure, counted, summed
+from closedloop.kpi.domain.measures import Measure, counted, merged
 from closedloop.kpi.domain.thresholds import Control, Threshold
 
 Phase = Literal["ex_ante", "in_process", "ex_post"]
@@ -90,8 +92,8 @@ class EventIndicator(Indicator):
 
     topic: str
     filter: Formula
-    numerator: Formula
-    denominator: Formula | None = None
+    numerator: Quantity
+    denominator: Quantity | None = None
     threshold: Threshold | None = None
     control: Control | None = None
     parent: str | None = None
@@ -106,19 +108,24 @@ class EventIndicator(Indicator):
 
     @cached_property
     def numerator_measure(self) -> Measure:
-        """The numerator's sum."""
-        return summed(self.numerator, self.filter, self.numerator, self.denominator)
+        """The numerator's sum or sketch."""
+        return merged(self.numerator, self.filter, self.numerator, self.denominator)
 
     @cached_property
     def denominator_measure(self) -> Measure | None:
-        """The denominator's sum; None for a count or a sum."""
-        return None if self.denominator is None else summed(self.denominator, self.filter, self.numerator, self.denominator)
+        """The denominator's sum or sketch; None for a count or a sum."""
+        return None if self.denominator is None else merged(self.denominator, self.filter, self.numerator, self.denominator)
+
+    @cached_property
+    def parts(self) -> Mapping[str, Measure]:
+        """What its numerator, its denominator (absent for counts and sums) and its sample come from."""
+        parts = {"numerator": self.numerator_measure, "denominator": self.denominator_measure, "sample": self.sample_measure}
+        return {name: measure for name, measure in parts.items() if measure is not None}
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """What must be added up for this indicator, each once."""
-        wanted = (self.numerator_measure, self.denominator_measure, self.sample_measure)
-        return tuple(dict.fromkeys(measure for measure in wanted if measure is not None))
+        """What must be merged for this indicator, each once."""
+        return tuple(dict.fromkeys(self.parts.values()))
 
     @property
     def factor_of_unit(self) -> float:

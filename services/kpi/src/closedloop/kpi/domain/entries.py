@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, Final, get_args
 
+from closedloop.kpi.domain import aggregates
 from closedloop.kpi.domain.catalogue import (
     Better,
     CompositeIndicator,
@@ -54,13 +55,14 @@ def _from_events(reader: EntryReader, place: str) -> Indicator | None:
     dimensions, better = common["dimensions"], common["better"]
     own: dict[str, Any] = {
         "filter": reader.take("filter", _formula(topic, "condition")),
-        "numerator": reader.take("numerator", _formula(topic, "quantity")),
-        "denominator": reader.take("denominator", _formula(topic, "quantity")),
+        "numerator": reader.take("numerator", aggregates.quantity_of(topic, _formula(topic, "quantity"))),
+        "denominator": reader.take("denominator", aggregates.quantity_of(topic, _formula(topic, "quantity"))),
         "threshold": reader.take("threshold", lambda value: threshold_of(value, reader, dimensions, better)),
         "control": reader.take("control", lambda value: control_of(value, reader, dimensions)),
         "parent": reader.take("parent", identifier),
         "export": reader.take("export", lambda value: names(value, dimensions, "dimension of this indicator")) or (),
     }
+    aggregates.check(reader, own["numerator"], own["denominator"])
     threshold, target = own["threshold"], common["target"]
     if threshold is not None and target is not None and better and is_worse(target, threshold.critical, better):
         reader.inside("threshold", {}).complain(

@@ -1,60 +1,100 @@
-"""What is added up: one number per event, whose sums over any set of events are an indicator's numerator, denominator or sample."""
+"""What is merged: one number per event, whose sum over any set of events, or whose maximum per cell, gives an indicator's
+numerator, denominator or sample."""
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Final
+from typing import Final, TypeAlias
 
 import polars as pl
 
+from closedloop.kpi.domain import distinct, quantiles
+from closedloop.kpi.domain.aggregates import Distinct, Quantile, Quantity
 from closedloop.kpi.domain.expressions import Formula
 
 LARGEST: Final = 1e12
 """A quantity beyond this (30,000 years in seconds) or without end is taken as unknown: one event must not drown all others."""
+_REGISTERS: Final = "registers"
+_Parts: TypeAlias = tuple[Formula, Quantity, Quantity | None]
+"""Condition, numerator, denominator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
     """A number per event of a topic: `expression` over the topic's frame with its derived columns, Float64, 0 where the event
     does not count, never null. `name` derives from the formulas: the same name is the same sum, and a changed formula begins anew.
+
+    That of a sketch is a struct instead: `cell`, an Int16 that is null where the event does not count, and `number`, a Float64.
+    The cells are bins of a quantile (`quantile` says which is asked for) or registers of a distinct number.
     """
 
     name: str
     topic: str
     columns: frozenset[str] = field(compare=False)
     expression: pl.Expr = field(compare=False, repr=False)
+    is_sketch: bool = False
+    quantile: float | None = field(default=None, compare=False)
 
 
-def counted(condition: Formula, numerator: Formula, denominator: Formula | None) -> Measure:
+def is_maximum(name: str) -> bool:
+    """Whether numbers of the measure of this name are merged by their maximum, and not by their sum."""
+    return name.startswith(f"{_REGISTERS}_")
+
+
+def counted(condition: Formula, numerator: Quantity, denominator: Quantity | None) -> Measure:
     """1 for each event that counts: the condition holds, and what its formulas ask for is known."""
     return _measure("count", (condition, numerator, denominator), pl.lit(1.0), _counts(condition, numerator, denominator))
 
 
-def summed(what: Formula, condition: Formula, numerator: Formula, denominator: Formula | None) -> Measure:
+def merged(what: Quantity, condition: Formula, numerator: Quantity, denominator: Quantity | None) -> Measure:
     """`what`, the numerator or the denominator, of each event that counts."""
+    counts = _counts(condition, numerator, denominator)
+    parts = (condition, numerator, denominator)
+    if isinstance(what, Quantile):
+        bins = quantiles.sketched(pl.when(counts).then(_number(what.of)))
+        return Measure(_name("bins", parts), condition.topic, _columns(parts), bins, is_sketch=True, quantile=what.q)
+    if isinstance(what, Distinct):
+        among = counts if what.where is None else counts & what.where.expression
+        role = f"{_REGISTERS}_{'denominator' if what == denominator else 'numerator'}"
+        registers = distinct.sketched(pl.when(among).then(pl.col(what.of)))
+        return Measure(_name(role, parts), condition.topic, _columns(parts), registers, is_sketch=True)
     if what.text.strip() == "1":
         return counted(condition, numerator, denominator)
     role = "denominator" if what == denominator else "numerator"
-    return _measure(role, (condition, numerator, denominator), _quantity(what), _counts(condition, numerator, denominator))
+    return _measure(role, parts, _number(what), counts)
 
 
-def _quantity(formula: Formula) -> pl.Expr:
+def _number(formula: Formula) -> pl.Expr:
     number = formula.expression.cast(pl.Float64)
     return pl.when(number.abs() <= LARGEST).then(number)
 
 
-def _counts(condition: Formula, numerator: Formula, denominator: Formula | None) -> pl.Expr:
+def _counts(condition: Formula, numerator: Quantity, denominator: Quantity | None) -> pl.Expr:
     counts = condition.expression & _is_known(numerator)
     return counts if denominator is None else counts & _is_known(denominator)
 
 
-def _is_known(formula: Formula) -> pl.Expr:
-    return _quantity(formula).is_not_null()
+def _is_known(quantity: Quantity) -> pl.Expr:
+    if isinstance(quantity, Quantile):
+        return _number(quantity.of).is_not_null()
+    if isinstance(quantity, Distinct):
+        known = pl.col(quantity.of).is_not_null()
+        return known if quantity.where is None else known & quantity.where.expression.is_not_null()
+    return _number(quantity).is_not_null()
 
 
-def _measure(role: str, formulas: tuple[Formula, Formula, Formula | None], value: pl.Expr, counts: pl.Expr) -> Measure:
-    topic = formulas[0].topic
-    texts = [role, topic, *(f.text.strip() if f is not None else "" for f in formulas)]
-    digest = blake2b("\0".join(texts).encode(), digest_size=6).hexdigest()
-    columns = frozenset().union(*(f.columns for f in formulas if f is not None))
-    expression = pl.when(counts).then(value).otherwise(0.0)
-    return Measure(f"{role}_{digest}", topic, columns, expression)
+def _measure(role: str, parts: _Parts, value: pl.Expr, counts: pl.Expr) -> Measure:
+    return Measure(_name(role, parts), parts[0].topic, _columns(parts), pl.when(counts).then(value).otherwise(0.0))
+
+
+def _name(role: str, parts: _Parts) -> str:
+    texts = [role, parts[0].topic, *("" if part is None else _identity(part) for part in parts)]
+    return f"{role}_{blake2b(chr(0).join(texts).encode(), digest_size=6).hexdigest()}"
+
+
+def _columns(parts: _Parts) -> frozenset[str]:
+    return frozenset().union(*(part.columns for part in parts if part is not None))
+
+
+def _identity(part: Quantity) -> str:
+    """A quantity's text; all quantiles of the same quantity come from the same bins."""
+    return f"quantile of {part.of.text.strip()}" if isinstance(part, Quantile) else part.text.strip()

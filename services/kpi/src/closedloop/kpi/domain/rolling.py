@@ -1,16 +1,42 @@
-"""Sums over many overlapping windows at once."""
+"""Sums and sketches over many overlapping windows at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from closedloop.kpi.domain.buckets import CELL
 from closedloop.kpi.domain.columns import MINUTE
+from closedloop.kpi.domain.distinct import REGISTERS, estimates
+from closedloop.kpi.domain.measures import Measure
+from closedloop.kpi.domain.quantiles import quantiles
 
 _EXACT: Final = 2.0**53
 """Whole numbers up to this are exact in a double."""
+_AT_ONCE: Final = 256
+"""Unions of windows that are estimated in one piece."""
+Numbers = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+
+def figures_over_windows(
+    buckets: pl.DataFrame, keys: Sequence[str], windows: Sequence[tuple[int, int]], parts: Mapping[str, Measure]
+) -> pl.DataFrame:
+    """Buckets (`keys`, `minute`, `cell` where there are sketches, measures) → one row per group and window [start, end): `keys`,
+    `window` (its number), and what `parts` names: sums, estimated distinct numbers, quantiles (null where there is nothing).
+
+    Each group has a row for each window; without keys there is one group, even without buckets.
+    """
+    sketches = {name: measure for name, measure in parts.items() if measure.is_sketch}
+    sums = [pl.col(measure.name).alias(name) for name, measure in parts.items() if name not in sketches]
+    result = over_windows(buckets.select(*keys, MINUTE, *sums), keys, windows)
+    if sketches:
+        grid = _Grid(buckets, keys, windows)
+        for name, measure in sketches.items():
+            result = result.with_columns(pl.Series(name, grid.sketched(measure).ravel()).fill_nan(None))
+    return result.select(*keys, "window", *parts)
 
 
 def over_windows(buckets: pl.DataFrame, keys: Sequence[str], windows: Sequence[tuple[int, int]]) -> pl.DataFrame:
@@ -19,18 +45,68 @@ def over_windows(buckets: pl.DataFrame, keys: Sequence[str], windows: Sequence[t
     Each group has a row for each window, with zeros where nothing happened; without keys there is one group, even without buckets.
     """
     names = [name for name in buckets.columns if name not in keys and name != MINUTE]
-    groups = buckets.select(keys).unique(maintain_order=True).sort(keys, nulls_last=True) if keys else pl.DataFrame({"": [0]})
-    edges = np.unique(np.array(windows, dtype=np.int64).ravel())
-    rows = _group_numbers(buckets, groups, keys)
-    columns = np.searchsorted(edges, buckets[MINUTE].to_numpy(), side="right") - 1
-    inside = (columns >= 0) & (columns < len(edges) - 1)
-    starts, ends = np.searchsorted(edges, np.array(windows, dtype=np.int64)).T
-    result = groups.join(pl.DataFrame({"window": np.arange(len(windows))}), how="cross") if len(windows) else groups.clear()
-    for name in names:
-        between = np.zeros((len(groups), max(1, len(edges) - 1)))
-        np.add.at(between, (rows[inside], columns[inside]), buckets[name].to_numpy()[inside])
-        result = result.with_columns(pl.Series(name, _sums(between, starts, ends).ravel()))
+    grid = _Grid(buckets, keys, windows)
+    result = grid.groups.join(pl.DataFrame({"window": np.arange(len(windows))}), how="cross") if windows else grid.groups.clear()
+    result = result.with_columns(pl.Series(name, grid.sums(buckets[name].to_numpy()).ravel()) for name in names)
     return result.select(*keys, "window", *names)
+
+
+class _Grid:
+    """Where buckets fall: groups by the stretches between neighbouring edges of windows."""
+
+    def __init__(self, buckets: pl.DataFrame, keys: Sequence[str], windows: Sequence[tuple[int, int]]) -> None:
+        self._buckets = buckets
+        self.groups: Final = (
+            buckets.select(keys).unique(maintain_order=True).sort(keys, nulls_last=True) if keys else pl.DataFrame({"": [0]})
+        )
+        bounds = np.array(windows, dtype=np.int64).reshape(-1, 2)
+        edges = np.unique(bounds)
+        self._starts, self._ends = np.searchsorted(edges, bounds).T
+        self._width = max(1, len(edges) - 1)
+        stretches = np.searchsorted(edges, buckets[MINUTE].to_numpy(), side="right") - 1
+        self._inside = (stretches >= 0) & (stretches < len(edges) - 1)
+        self._stretches = stretches[self._inside]
+        self._rows = _group_numbers(buckets, self.groups, keys)[self._inside]
+
+    def sums(self, numbers: Numbers) -> Numbers:
+        """Per group and window."""
+        return _sums(self._added(self._rows, numbers[self._inside], self._stretches, len(self.groups)), self._starts, self._ends)
+
+    def sketched(self, measure: Measure) -> Numbers:
+        """Per group and window the distinct number or the quantile; NaN where there is none."""
+        numbers = self._buckets[measure.name].to_numpy()[self._inside]
+        cells = self._buckets[CELL].fill_null(0).to_numpy()[self._inside]
+        found = np.empty((len(self.groups), len(self._starts)))
+        for group in range(len(self.groups)):
+            mine = (self._rows == group) & (numbers != 0)
+            if measure.quantile is None:
+                found[group] = self._distinct(cells[mine], numbers[mine], self._stretches[mine])
+            else:
+                bins, places = np.unique(cells[mine], return_inverse=True)
+                counts = self._added(places, numbers[mine], self._stretches[mine], len(bins))
+                found[group] = quantiles(measure.quantile, bins, _sums(counts, self._starts, self._ends))
+        return found
+
+    def _added(self, rows: Places, numbers: Numbers, stretches: Places, height: int) -> Numbers:
+        flat = np.bincount(rows * self._width + stretches, weights=numbers, minlength=height * self._width)
+        return flat.astype(np.float64, copy=False).reshape(height, self._width)
+
+    def _distinct(self, registers: NDArray[np.int16], ranks: Numbers, stretches: Places) -> Numbers:
+        """Of each window the union's estimate. A union of n stretches is that of two that overlap, each 2^⌊log2 n⌋ long."""
+        unions = np.zeros((self._width, REGISTERS), dtype=np.uint8)
+        ascending = np.argsort(ranks, kind="stable")  # of those that meet in a place the last one stays
+        unions[stretches[ascending], registers[ascending]] = ranks[ascending]
+        found = np.zeros(len(self._starts))
+        lengths = self._ends - self._starts
+        span = 1
+        while (lengths >= span).any():
+            these = np.flatnonzero((lengths >= span) & (lengths < 2 * span))
+            for few in np.array_split(these, max(1, len(these) // _AT_ONCE)):
+                both = np.maximum(unions[self._starts[few]], unions[self._ends[few] - span])
+                found[few] = estimates(both)
+            unions = np.maximum(unions[:-span], unions[span:])
+            span *= 2
+        return found
 
 
 def _group_numbers(buckets: pl.DataFrame, groups: pl.DataFrame, keys: Sequence[str]) -> NDArray[np.int64]:

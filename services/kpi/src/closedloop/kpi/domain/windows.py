@@ -66,6 +66,20 @@ def points(start: int, end: int, step: str, zone: ZoneInfo) -> list[int]:
     return found
 
 
+def natural(end: int, step: str, zone: ZoneInfo) -> int:
+    """The last boundary of the step that is not after `end`: of months and days the operator's midnight, of minutes and hours
+    a whole number of steps after it. Raises ValueError where `step` does not match STEP."""
+    number, unit = _parsed(step)
+    local = time_of(end).astimezone(zone)
+    midnight = local.replace(hour=0, minute=0, fold=0)
+    if unit == "month":
+        return minute_of(midnight.replace(day=1))
+    if unit == "d":
+        return minute_of(midnight)
+    length = number * (60 if unit == "h" else 1)
+    return end - (end - minute_of(midnight)) % length
+
+
 def back(end: int, steps: int, step: str, zone: ZoneInfo) -> int:
     """The point so many steps before `end`."""
     number, unit = _parsed(step)

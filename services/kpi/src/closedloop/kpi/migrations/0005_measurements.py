@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "kpi_0005"
-down_revision = "kpi_0003"
+down_revision = "kpi_0004"
 branch_labels = None
 depends_on = None
 
