@@ -65,6 +65,12 @@ deploy-tools: $(READY) ## what the tests of deploy/ need beside Python, into ~/.
 manifests: $(READY)
 	@$(BIN)/python deploy/tools/strimzi_resources.py
 
+# Prometheus rules and Grafana's dashboards, from the shipped catalogue and the code
+.PHONY: rules
+rules: $(READY)
+	@$(BIN)/python -m closedloop.kpi rules > deploy/prometheus/rules/indicators.yml
+	@$(BIN)/python deploy/grafana/build.py
+
 # the JSON Schemas of all events and the AsyncAPI document, from the code
 .PHONY: schemas
 schemas: $(READY)

@@ -10,7 +10,7 @@ def dashboard() -> Dashboard:
     """Built anew at each call."""
     return parts.dashboard(
         "kpi",
-        "Closed Loop / Indicators",
+        "Closed Loop / Counting and judging",
         "Indicators over KPI_GAUGE_WINDOW (1 h) and their counting. Every process tells the same values: the greatest is shown.",
         {
             "Now": [
@@ -31,10 +31,10 @@ def dashboard() -> Dashboard:
                 graph(
                     "Value, all regions",
                     "none",
-                    ('max by (indicator) (kpi_indicator_value{region="*"})', "{{indicator}}"),
+                    ('max by (indicator) (kpi_indicator_value{split_by=""})', "{{indicator}}"),
                     about="In the indicator's unit.",
                 ),
-                graph("Events in the value", "none", ('max by (indicator) (kpi_indicator_sample{region="*"})', "{{indicator}}")),
+                graph("Events in the value", "none", ('max by (indicator) (kpi_indicator_sample{split_by=""})', "{{indicator}}")),
                 graph("Breached series", "none", ("max by (indicator) (kpi_breached_series)", "{{indicator}}"), stacked=True),
                 graph(
                     "Statements",
@@ -60,6 +60,13 @@ def dashboard() -> Dashboard:
                     "s",
                     ("topic:kpi_statement_delay:seconds", "{{topic}}"),
                     about="Clock less the event time up to which is judged.",
+                ),
+                graph(
+                    "Series for Prometheus",
+                    "none",
+                    ("max(kpi_exported_series)", "shown"),
+                    ("max(kpi_exported_series_left_out)", "left out"),
+                    about="KPI_MAX_EXPORTED_SERIES is the bound.",
                 ),
                 graph("Memory for duplicates", "bytes", ("sum by (instance) (kpi_seen_cache_bytes)", "{{instance}}")),
             ],

@@ -5,20 +5,33 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from grafana_foundation_sdk.builders import common as common_builders
-from grafana_foundation_sdk.builders import stat, text, timeseries
+from grafana_foundation_sdk.builders import stat, statetimeline, table, text, timeseries
 from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, QueryVariable, Row, ThresholdsConfig
 from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.text import TextMode
 
 SOURCE = common.DataSourceRef("prometheus", "closedloop-prometheus")
+INDICATOR_LINK = "/d/closedloop-indicator?var-indicator=${__value.raw}"
 COLUMNS = 24
 HEIGHT, NUMBER_HEIGHT = 8, 4
-Panel = timeseries.Panel | stat.Panel | text.Panel
+Panel = timeseries.Panel | stat.Panel | statetimeline.Panel | table.Panel | text.Panel
 Query = tuple[str, str]
 """PromQL, and the legend."""
-_Asks = TypeVar("_Asks", timeseries.Panel, stat.Panel)
+_Asks = TypeVar("_Asks", timeseries.Panel, stat.Panel, statetimeline.Panel)
+STATES = [
+    model.ValueMap(
+        {
+            str(number): model.ValueMappingResult(text=level, color=color, index=number)
+            for number, (level, color) in enumerate(
+                [("ok", "green"), ("pending", "blue"), ("warning", "orange"), ("critical", "red")]
+            )
+        }
+    )
+]
+"""How a number of kpi_indicator_state is shown."""
 
 
 def graph(title: str, unit: str, *queries: Query, about: str = "", stacked: bool = False) -> timeseries.Panel:
@@ -71,6 +84,53 @@ def number(
     return _asking(panel, [(expr, "")])
 
 
+def states(title: str, *queries: Query, about: str = "") -> statetimeline.Panel:
+    """States over time, a bar for each series, a whole row wide."""
+    panel = (
+        statetimeline.Panel()
+        .title(title)
+        .description(about)
+        .datasource(SOURCE)
+        .mappings(STATES)
+        .span(COLUMNS)
+        .height(HEIGHT)
+        .merge_values(True)
+        .show_value(common.VisibilityMode.NEVER)
+    )
+    return _asking(panel, queries)
+
+
+def rows(title: str, *columns: tuple[str, str], about: str = "") -> table.Panel:
+    """What is known now, a row for each label set, a whole row wide. `columns`: a query, and the name of its value (or "": only
+    its labels matter). A label `indicator` leads to that indicator's dashboard."""
+    refs = dict(zip("ABCDEFGH", columns, strict=False))
+    one = len(columns) == 1
+    named = {("Value" if one else f"Value #{ref}"): name for ref, (_, name) in refs.items()}
+    panel = (
+        table.Panel()
+        .title(title)
+        .description(about)
+        .datasource(SOURCE)
+        .span(COLUMNS)
+        .height(HEIGHT)
+        .with_transformation(model.DataTransformerConfig("merge", options={}))
+        .with_transformation(
+            model.DataTransformerConfig(
+                "organize",
+                options={
+                    "excludeByName": {"Time": True, **{value: True for value, name in named.items() if not name}},
+                    "renameByName": {value: name for value, name in named.items() if name},
+                },
+            )
+        )
+        .override_by_name("state", [model.DynamicConfigValue("mappings", STATES)])
+        .override_by_name("indicator", [model.DynamicConfigValue("links", [{"title": "Series", "url": INDICATOR_LINK}])])
+    )
+    for ref, (expr, _) in refs.items():
+        panel.with_target(Dataquery().expr(expr).format(PromQueryFormat.TABLE).ref_id(ref).instant().datasource(SOURCE))
+    return panel
+
+
 def note(title: str, content: str) -> text.Panel:
     """A sentence or two."""
     return text.Panel().title(title).mode(TextMode.MARKDOWN).content(content).span(COLUMNS).height(NUMBER_HEIGHT)
@@ -88,7 +148,20 @@ def mean(name: str, by: str = "", *, of: str = "") -> str:
     return f"{kept} (rate({name}_sum{of}[$__rate_interval])) / {kept} (rate({name}_count{of}[$__rate_interval]))"
 
 
-def dashboard(name: str, title: str, about: str, rows: dict[str, Sequence[Panel]], services_of: str | None = None) -> Dashboard:
+def chosen(name: str, query: str, *, several: bool = True) -> QueryVariable:
+    """A variable whose values are those of a query such as `label_values(up, service)`: one of them, or some or all."""
+    variable = QueryVariable(name).datasource(SOURCE).query(query).refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+    return variable.multi(True).include_all(True).all_value(".+") if several else variable
+
+
+def dashboard(
+    name: str,
+    title: str,
+    about: str,
+    rows: dict[str, Sequence[Panel]],
+    services_of: str | None = None,
+    variables: Sequence[QueryVariable] = (),
+) -> Dashboard:
     """A dashboard. `services_of` is a metric: by its label `service` a reader chooses what is shown ($service)."""
     made = (
         Dashboard(title)
@@ -109,15 +182,9 @@ def dashboard(name: str, title: str, about: str, rows: dict[str, Sequence[Panel]
         )
     )
     if services_of is not None:
-        made.with_variable(
-            QueryVariable("service")
-            .datasource(SOURCE)
-            .query(f"label_values({services_of}, service)")
-            .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
-            .multi(True)
-            .include_all(True)
-            .all_value(".+")
-        )
+        variables = [*variables, chosen("service", f"label_values({services_of}, service)")]
+    for variable in variables:
+        made.with_variable(variable)
     ids = itertools.count(1)
     for row, panels in rows.items():
         made.with_row(Row(row).id(next(ids)))

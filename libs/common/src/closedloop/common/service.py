@@ -138,14 +138,19 @@ def serve(service: str, app: ASGIApp, settings: ServerSettings) -> None:
     sys.exit(_exit_code)
 
 
-def command_line(service: str, serve: Callable[[], None], migrate: Callable[[], None] | None = None) -> None:
-    """`python -m closedloop.<service> serve|migrate`."""
+def command_line(
+    service: str, serve: Callable[[], None], migrate: Callable[[], None] | None = None, **others: tuple[Callable[[], None], str]
+) -> None:
+    """`python -m closedloop.<service> serve|migrate`, and `others` that the service can do: (what is done, what `--help` says)."""
+    offered = {"serve": (serve, "run the service until SIGTERM")}
+    if migrate is not None:
+        offered["migrate"] = (migrate, "create or upgrade its schema and role (DATABASE_URL is the administrator's)")
+    offered |= others
     parser = argparse.ArgumentParser(prog=f"python -m closedloop.{service}")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("serve", help="run the service until SIGTERM")
-    if migrate is not None:
-        commands.add_parser("migrate", help="create or upgrade its schema and role (DATABASE_URL is the administrator's)")
-    chosen = migrate if parser.parse_args().command == "migrate" and migrate is not None else serve
+    for name, (_, about) in offered.items():
+        commands.add_parser(name, help=about)
+    chosen, _ = offered[parser.parse_args().command]
     try:
         chosen()
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final, cast
@@ -33,13 +34,14 @@ from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.gauges import Gauges
 from closedloop.kpi.live import Assembly, CatalogueWatch, Live, LiveProcessor, LiveStatements
 from closedloop.kpi.measurements import Measurements
+from closedloop.kpi.prometheus_rules import rules_of
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.reported_values import ReportedValues
 from closedloop.kpi.reports import api as reports
 from closedloop.kpi.reports.gathering import Gathering
 from closedloop.kpi.reports.service import Reports
 from closedloop.kpi.rollup import RollUp
-from closedloop.kpi.settings import MEGABYTE, KpiSettings
+from closedloop.kpi.settings import MEGABYTE, CatalogueSettings, KpiSettings
 from closedloop.kpi.statements import Statements
 from closedloop.kpi.states import States
 from closedloop.kpi.values import Values
@@ -74,7 +76,7 @@ def build(
                     processor=KpiProcessor(catalogue, counting, settings.retention),
                     statements=Statements(pool, parts.frontier.read, catalogue, reader, zone, parts.relay.wake),
                     escalations=Escalations(pool, catalogue, parts.relay.wake),
-                    gauges=Gauges(reader, catalogue, cast(Window, settings.gauge_window), zone, settings.max_region_labels),
+                    gauges=Gauges(pool, reader, catalogue, cast(Window, settings.gauge_window), zone, settings.max_exported_series),
                     values=values,
                     reports=Reports(pool, Gathering(values, catalogue, zone), catalogue, zone),
                     states=States(pool, catalogue),
@@ -141,15 +143,26 @@ def calm_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
+def read_entries() -> tuple[list[Written], Catalogue]:
+    """The shipped entries and the operator's, and the catalogue that they make. Ends the process with their problems where there
+    are any."""
+    try:
+        written, problems = read_files(CatalogueSettings().catalogue_dir)
+        return written, catalogue_of(written, problems)
+    except CatalogueRefused as refused:
+        raise SystemExit(str(refused)) from None
+
+
 def serve() -> None:
     """Run until SIGTERM."""
     settings = KpiSettings()
-    try:
-        files, problems = read_files(settings.catalogue_dir)
-        catalogue_of(files, problems)
-    except CatalogueRefused as refused:
-        raise SystemExit(str(refused)) from None
+    files, _ = read_entries()
     serve_app(SERVICE, build(settings, KafkaSettings(), AuthSettings(), OperatorSettings(), files), settings)
+
+
+def print_rules() -> None:
+    """Prometheus rules for the catalogue of the files, to standard output."""
+    sys.stdout.write(rules_of(read_entries()[1]))
 
 
 def migrate() -> None:

@@ -6,19 +6,26 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from closedloop.common.settings import ServerSettings
+from closedloop.common.settings import ServerSettings, Settings
 from closedloop.kpi.domain.columns import DISSATISFIED_BELOW
 
 MEGABYTE = 1 << 20
 
 
-class KpiSettings(ServerSettings):
+class CatalogueSettings(Settings):
+    """Where the operator's part of the catalogue is."""
+
+    model_config = SettingsConfigDict(env_prefix="KPI_", extra="ignore", frozen=True)
+
+    catalogue_dir: Path | None = Field(None, description="a folder of YAML files with the operator's own indicators")
+
+
+class KpiSettings(ServerSettings, CatalogueSettings):
     """How indicators are counted and kept, and where the service listens."""
 
     model_config = SettingsConfigDict(env_prefix="KPI_", extra="ignore", frozen=True)
 
     port: int = Field(8102, ge=1, le=65535)
-    catalogue_dir: Path | None = Field(None, description="a folder of YAML files with the operator's own indicators")
     dissatisfied_below: float = Field(
         DISSATISFIED_BELOW, gt=0, le=1, description="a score's place on its scale below which it is dissatisfied"
     )
@@ -32,7 +39,9 @@ class KpiSettings(ServerSettings):
         0.5, ge=0, le=10, description="a transaction has its price: at most one in this time, unless full"
     )
     gauge_window: str = Field("1h", pattern="^(5m|1h|24h|7d|30d|month)$", description="window of the Prometheus gauges")
-    max_region_labels: int = Field(40, ge=0, le=500, description="regions named in metrics; the rest only stands in the whole")
+    max_exported_series: int = Field(
+        5_000, ge=1_000, le=1_000_000, description="time series kpi_indicator_… of one process; what is more is left out, and said"
+    )
     pool_size: int = Field(10, ge=4, le=100, description="connections to PostgreSQL")
 
     @property
