@@ -1,5 +1,6 @@
 """The rules and the dashboards as data, what their PromQL asks for, and where promtool and prometheus are."""
 
+import functools
 import importlib
 import json
 import os
@@ -11,6 +12,8 @@ import promql_parser
 import pytest
 import yaml
 from prometheus_client import REGISTRY
+
+from closedloop.kpi.gauges import IndicatorSeries
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS, GRAFANA = ROOT / "deploy/prometheus", ROOT / "deploy/grafana"
@@ -26,9 +29,12 @@ METRICS = (
 )
 OF_THE_SCRAPE = {"job", "instance", "service"}
 """Labels that Prometheus sets."""
+FILLED = {"$__rate_interval": "30s", "$service": ".+", "$indicator": "dissatisfied_share", "$region": "NJ"}
+"""What Grafana fills in, and what its reader chooses."""
 COMPARISONS = {">", "<", ">=", "<=", "==", "!="}
 
 
+@functools.cache
 def rules() -> list[dict[str, Any]]:
     """All recording and alert rules."""
     files = sorted((PROMETHEUS / "rules").glob("*.yml"))
@@ -47,11 +53,13 @@ def dashboards() -> dict[str, dict[str, Any]]:
 
 def queries(dashboard: dict[str, Any]) -> list[tuple[str, str]]:
     """(panel's title, PromQL) with what Grafana fills in filled in."""
-    return [
-        (panel["title"], target["expr"].replace("$__rate_interval", "30s").replace("$service", ".+"))
-        for panel in dashboard["panels"]
-        for target in panel.get("targets", [])
-    ]
+    return [(panel["title"], _filled(target["expr"])) for panel in dashboard["panels"] for target in panel.get("targets", [])]
+
+
+def _filled(expr: str) -> str:
+    for variable, value in FILLED.items():
+        expr = expr.replace(variable, value)
+    return expr
 
 
 def known() -> dict[str, set[str]]:
@@ -60,7 +68,8 @@ def known() -> dict[str, set[str]]:
         importlib.import_module(module)
     found: dict[str, set[str]] = {"up": set()}
     for name, collector in REGISTRY._names_to_collectors.items():
-        found[name] = set(getattr(collector, "_labelnames", ())) | ({"le"} if name.endswith("_bucket") else set())
+        own = collector.LABELS[name] if isinstance(collector, IndicatorSeries) else getattr(collector, "_labelnames", ())
+        found[name] = set(own) | ({"le"} if name.endswith("_bucket") else set())
     return found
 
 

@@ -32,6 +32,7 @@ from closedloop.local.addresses import Ports
 from closedloop.local.ports import free_port
 from closedloop.local.stack import Stack
 from closedloop.local.testing import temporary_folder
+from deploy.indicator_events import messages
 from deploy.promql import PROMETHEUS, ROOT, dashboards, quantity, queries, rules, tool
 from deploy.watching import query, wait_until
 from e2e.conftest import call
@@ -96,6 +97,7 @@ def test_every_query_answers_with_numbers_and_every_rule_can_be_evaluated(stack:
     open_queries = {(name, title, expr) for name, board in dashboards().items() for title, expr in queries(board)}
     open_queries |= {("rules", rule.get("alert") or rule["record"], quantity(rule["expr"])) for rule in rules()}
     assert len(open_queries) > 120
+    asyncio.run(every_indicator_moves(stack))
     started, looked_at_its_store = time.monotonic(), False
     for number in itertools.count():
         asyncio.run(happens(stack, number))
@@ -122,6 +124,16 @@ def test_every_query_answers_with_numbers_and_every_rule_can_be_evaluated(stack:
         assert page.read() == RUNBOOK.read_bytes()
     assert letters["annotations"]["summary"].endswith("could not take records from evaluations (stage decode)")
     assert letters["labels"]["owner"] == "integration"
+
+
+async def every_indicator_moves(stack: Stack) -> None:
+    now = datetime.now(UTC)
+    # event time passes with the latest event of each partition: what happened ten minutes ago is judged at once
+    times = {"before": (now - timedelta(minutes=10)).isoformat(), "latest": now.isoformat()}
+    sink = KafkaSink(KafkaSettings(bootstrap=stack.bootstrap), "test")
+    for name, at in times.items():
+        await sink.publish(list(messages(at, name)))
+    await sink.stop()
 
 
 async def happens(stack: Stack, number: int) -> None:

@@ -28,6 +28,7 @@ def test_every_dashboard_and_panel_can_be_told_apart_and_names_the_provisioned_s
     boards = dashboards()
     assert len({board["uid"] for board in boards.values()}) == len({board["title"] for board in boards.values()}) == len(boards)
     for board in boards.values():
+        assert len(board["uid"]) <= 40, "Grafana takes no longer one"
         ids = [panel["id"] for panel in board["panels"]]
         assert len(set(ids)) == len(ids)
         for panel in board["panels"]:

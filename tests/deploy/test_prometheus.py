@@ -11,11 +11,21 @@ from typing import Any
 import pytest
 import yaml
 
+from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.local.addresses import SERVICES, Ports
+from deploy.indicator_cases import cases
 from deploy.promql import PROMETHEUS, ROOT, alerts, dashboards, known, rules, tool, unknown
 
 RUNBOOK = ROOT / "docs/runbook.md"
+CATALOGUE = load_catalogue()
+OF_THE_CATALOGUE = cases(CATALOGUE)
 CASES = [case for file in sorted((PROMETHEUS / "tests").glob("*.yml")) for case in yaml.safe_load(file.read_text())["tests"]]
+CASES += OF_THE_CATALOGUE
+OWNERS = {"operations", "integration", "service-desk"}
+
+
+def _id(rule: dict[str, Any]) -> str:
+    return "-".join([rule["alert"], *(rule["labels"][name] for name in ("severity", "indicator") if name in rule["labels"])])
 
 
 def test_every_rule_asks_for_metrics_and_labels_that_the_code_has() -> None:
@@ -29,15 +39,16 @@ def test_every_rule_asks_for_metrics_and_labels_that_the_code_has() -> None:
     assert unknown('consumer_braked{topic="x"}', metrics) == ["consumer_braked has no label topic"]
 
 
-@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
+@pytest.mark.parametrize("rule", alerts(), ids=_id)
 def test_an_alert_says_who_acts_and_where_to_look(rule: dict[str, Any]) -> None:
-    assert set(rule["labels"]) == {"severity", "owner"}
+    indicator = CATALOGUE.get(rule["labels"].get("indicator", ""))
+    assert set(rule["labels"]) == {"severity", "owner", *(("indicator",) if indicator else ())}
     assert rule["labels"]["severity"] in {"page", "ticket"}
-    assert rule["labels"]["owner"] in {"operations", "integration", "service-desk"}
+    assert rule["labels"]["owner"] in ({indicator.owner} if indicator else OWNERS)
     said = rule["annotations"]
     assert set(said) == {"summary", "description", "runbook_url", "dashboard_url"}
     assert said["runbook_url"] == f"{{{{ externalURL }}}}/user/{RUNBOOK.name}#{rule['alert'].lower()}"
-    assert said["dashboard_url"].removeprefix("/d/") in {dashboard["uid"] for dashboard in dashboards().values()}
+    assert said["dashboard_url"].removeprefix("/d/").partition("?")[0] in {dashboard["uid"] for dashboard in dashboards().values()}
 
 
 def test_every_alert_has_its_section_in_the_runbook_and_every_section_its_alert() -> None:
@@ -45,7 +56,7 @@ def test_every_alert_has_its_section_in_the_runbook_and_every_section_its_alert(
     assert sorted(sections) == sorted({rule["alert"] for rule in alerts()})
 
 
-@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
+@pytest.mark.parametrize("rule", alerts(), ids=_id)
 def test_an_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not(rule: dict[str, Any]) -> None:
     name, severity = rule["alert"], rule["labels"]["severity"]
     asked = [t for case in CASES for t in case["promql_expr_test"] if f'alertname="{name}", alertstate="firing"' in t["expr"]]
@@ -53,10 +64,14 @@ def test_an_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not(rule
     assert any(not t["exp_samples"] and t["expr"].endswith(('firing"}', f'severity="{severity}"}}')) for t in asked)
 
 
-def test_promtool_finds_nothing_wrong() -> None:
+def test_promtool_finds_nothing_wrong(tmp_path: Path) -> None:
     promtool = tool("promtool")
+    of_the_catalogue = tmp_path / "indicators.yml"
+    rule_files = [str(PROMETHEUS / "rules/indicators.yml")]
+    document = {"rule_files": rule_files, "evaluation_interval": "1m", "tests": OF_THE_CATALOGUE}
+    of_the_catalogue.write_text(yaml.safe_dump(document))
     checks = [["check", "config", name] for name in ("prometheus.yml", "local.yml")]  # Debian's knows no Kubernetes
-    checks += [["check", "rules", *_names("rules")], ["test", "rules", *_names("tests")]]
+    checks += [["check", "rules", *_names("rules")], ["test", "rules", *_names("tests"), str(of_the_catalogue)]]
     for check in checks:
         done = subprocess.run([promtool, *check], cwd=PROMETHEUS, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

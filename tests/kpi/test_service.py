@@ -160,9 +160,9 @@ async def test_gauges_show_the_last_hour(
         for n in range(20)
     ]
     await send(kafka_bootstrap, "evaluations", values)
-    async with running(tmp_path, kafka_bootstrap, kpi_url, KPI_MAX_REGION_LABELS="500") as service:
+    async with running(tmp_path, kafka_bootstrap, kpi_url, KPI_MAX_EXPORTED_SERIES="100000") as service:
         await service.until_sample("dissatisfied_share", 20, region=unique_name)
-        wanted = f'kpi_indicator_value{{indicator="dissatisfied_share",region="{unique_name}"}} 100.0'
+        wanted = f'kpi_indicator_value{{indicator="dissatisfied_share",region="{unique_name}",split_by="region"}} 100.0'
         deadline = time.monotonic() + 40
         while wanted not in (await service.client.get("/metrics")).text:
             assert time.monotonic() < deadline, "the gauge did not come"

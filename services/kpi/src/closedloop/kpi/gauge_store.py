@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from closedloop.common.postgres.pool import Connection
-from closedloop.kpi.domain.exporting import Level
+from closedloop.kpi.domain.exporting import LEVELS, Level
 
 
 class Standing(NamedTuple):
@@ -16,6 +16,11 @@ class Standing(NamedTuple):
 
 
 async def read_standing(connection: Connection) -> list[Standing]:
-    """All series that are judged. One of which nothing is known any more is not told apart from one that is well."""
-    rows = await connection.fetch("SELECT indicator_id, dimensions, is_breached FROM statement_series")
-    return [Standing(row["indicator_id"], row["dimensions"], "critical" if row["is_breached"] else "ok") for row in rows]
+    """All series of which something is known, by the worse of what their threshold and their control chart say."""
+    rows = await connection.fetch(
+        """SELECT indicator_id, dimensions, max(array_position($1::text[], state)) AS place
+           FROM statement_series WHERE state = ANY ($1::text[]) GROUP BY indicator_id, dimensions""",
+        list(LEVELS),
+    )
+    names = list(LEVELS)
+    return [Standing(row["indicator_id"], row["dimensions"], names[row["place"] - 1]) for row in rows]

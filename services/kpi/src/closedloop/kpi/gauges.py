@@ -5,7 +5,7 @@ label per dimension, and `split_by` names them: `{split_by="region", region="NJ"
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -20,10 +20,10 @@ from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import gauge_store as store
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.entries import ALL_DIMENSIONS
-from closedloop.kpi.domain.exporting import LEVELS, SAMPLE, STATE, Group, Row, exported_by, merged, within
+from closedloop.kpi.domain.exporting import LEVELS, SAMPLE, STATE, Group, Row, exported_by, is_alarming, merged, within
+from closedloop.kpi.domain.rolling import figures_over_windows
 from closedloop.kpi.domain.windows import Window, minute_of, window_start
 from closedloop.kpi.reading import BucketReader
-from closedloop.kpi.value import REGION
 
 log = structlog.get_logger()
 FIGURES: Final = {
@@ -33,6 +33,9 @@ FIGURES: Final = {
     SAMPLE: "Events that stand in the value",
     STATE: "0 ok, 1 pending, 2 warning, 3 critical; of the series that a threshold judges",
 }
+By = tuple[str, ...]
+Sums = tuple[Sequence[EventIndicator], pl.DataFrame]
+"""Indicators that are told apart alike, and their topic's sums and estimates per combination in which every dimension is known."""
 INFO_LABELS: Final = ("name_en", "name_zh", "process", "product", "unit", "owner", "collection")
 SHOWN = Gauge("kpi_exported_series", "Time series kpi_indicator_… that this process shows, at most KPI_MAX_EXPORTED_SERIES")
 LEFT_OUT = Gauge("kpi_exported_series_left_out", "Time series kpi_indicator_… that KPI_MAX_EXPORTED_SERIES leaves out")
@@ -86,14 +89,18 @@ class Gauges:
         end = minute_of(datetime.now(UTC))
         start = window_start(self._window, end, self._zone)
         rows: list[Row] = []
+        sums: dict[By, list[Sums]] = {}
         for topic in self._catalogue.topics:
             indicators = self._catalogue.on(topic)
-            for by in sorted({(REGION,), *map(exported_by, indicators)}):
-                total = await self._reader.total(topic, by, start, end)
-                if by == (REGION,):
+            measures = {measure.name: measure for measure in self._catalogue.measures(topic)}
+            for by in sorted({(), *map(exported_by, indicators)}):
+                buckets = await self._reader.buckets(topic, list(measures.values()), by, [(start, end)], group_by=by)
+                total = await asyncio.to_thread(figures_over_windows, buckets, by, [(start, end)], measures)
+                if not by:
                     rows += _whole(indicators, total)
-                # thousands of combinations take a while, and the consumer shares this loop
-                rows += await asyncio.to_thread(_rows, [i for i in indicators if exported_by(i) == by], by, total)
+                own = [indicator for indicator in indicators if exported_by(indicator) == by]
+                if own and by:
+                    sums.setdefault(by, []).append((own, total.drop_nulls(by)))
         async with self._pool.acquire() as connection:
             standing = await store.read_standing(connection)
         rows += [
@@ -102,35 +109,72 @@ class Gauges:
             if self._catalogue.counted(one.indicator_id) is not None
         ]
         named = _named(self._catalogue.indicators)
-        shown, left_out = await asyncio.to_thread(within, merged(rows), self._most - sum(len(f.samples) for f in named))
-        SERIES.replace([*_families(shown), *named])
-        SHOWN.set(sum(len(row.figures) for row in shown) + sum(len(family.samples) for family in named))
+        # thousands of combinations take a while, and the consumer shares this loop
+        shown, left_out = await asyncio.to_thread(_shown, rows, sums, self._most - sum(len(family.samples) for family in named))
+        families = [*_families(shown), *named]
+        SERIES.replace(families)
+        SHOWN.set(sum(len(family.samples) for family in families))
         LEFT_OUT.set(left_out)
         if left_out != self._left_out:
             log.warning("series left out of metrics", left_out=left_out, before=self._left_out, at_most=self._most)
             self._left_out = left_out
 
 
+def _shown(rows: list[Row], sums: Mapping[By, Sequence[Sums]], most: int) -> tuple[list[Row], int]:
+    """The rows that are shown, those of the combinations added, and how many series are left out. However many combinations there
+    are, only as many are made into rows as could be shown."""
+    alarming = {row.group for row in rows if is_alarming(row)}
+    rows, never = list(rows), 0
+    for by, parts in sums.items():
+        kept = _foremost(
+            by, parts, [dict(group) for group in alarming if tuple(name for name, _ in group) == by], max(0, most // 3)
+        )
+        for indicators, total in parts:
+            rows += _rows(indicators, by, total.join(kept, on=by, how="semi"))
+            never += sum(_series_in(indicator, total.join(kept, on=by, how="anti")) for indicator in indicators)
+    shown, left_out = within(merged(rows), most)
+    return shown, left_out + never
+
+
+def _foremost(by: By, parts: Sequence[Sums], alarming: Sequence[Mapping[str, str]], most: int) -> pl.DataFrame:
+    """The combinations in the order in which `within` shows them, so many; each is at least three series."""
+    weight = "·events"  # no dimension's name
+    events = [
+        total.select(*by, pl.sum_horizontal(indicator.sample_measure.name for indicator in indicators).alias(weight))
+        for indicators, total in parts
+    ]
+    standing = pl.DataFrame(alarming, schema=dict.fromkeys(by, pl.String)).with_columns(pl.lit(float("inf")).alias(weight))
+    together = pl.concat([*events, standing]).group_by(by).agg(pl.col(weight).sum())
+    return together.sort([weight, *by], descending=[True, *(False for _ in by)]).head(most)
+
+
+def _series_in(indicator: EventIndicator, total: pl.DataFrame) -> int:
+    """How many series `_rows` would make of it."""
+    counted = total.filter(pl.col(indicator.sample_measure.name) != 0)
+    if indicator.denominator_measure is None:
+        return 3 * len(counted)
+    return 3 * len(counted) + len(counted.filter(pl.col(indicator.denominator_measure.name) != 0))
+
+
 def _whole(indicators: Iterable[EventIndicator], total: pl.DataFrame) -> Iterator[Row]:
-    sums = total.select(pl.col(pl.Float64).sum()).row(0, named=True)
-    return (Row(indicator.id, (), _figures(indicator, sums)) for indicator in indicators)
+    figures = total.row(0, named=True)
+    return (Row(indicator.id, (), _figures(indicator, figures)) for indicator in indicators)
 
 
-def _rows(indicators: Iterable[EventIndicator], by: tuple[str, ...], total: pl.DataFrame) -> list[Row]:
-    """One row per indicator and combination in which something counted. Events of which a dimension is unknown are in none."""
-    indicators = list(indicators)
+def _rows(indicators: Sequence[EventIndicator], by: By, total: pl.DataFrame) -> list[Row]:
+    """One row per indicator and combination in which something counted."""
     found: list[Row] = []
-    for sums in total.drop_nulls(by).iter_rows(named=True):
+    for sums in total.iter_rows(named=True):
         group: Group = tuple((name, sums[name]) for name in by)
         found += [Row(i.id, group, _figures(i, sums)) for i in indicators if sums[i.sample_measure.name]]
     return found
 
 
-def _figures(indicator: EventIndicator, sums: Mapping[str, float]) -> dict[str, float]:
+def _figures(indicator: EventIndicator, sums: Mapping[str, float | None]) -> dict[str, float]:
     """A figure that is not there says that nothing is known."""
     numerator = sums[indicator.numerator_measure.name]
     denominator = sums[indicator.denominator_measure.name] if indicator.denominator_measure is not None else None
-    value = indicator.value(numerator, denominator)
+    value = None if numerator is None else indicator.value(numerator, denominator)
     figures = {"value": value, "numerator": numerator, "denominator": denominator, SAMPLE: sums[indicator.sample_measure.name]}
     return {name: figure for name, figure in figures.items() if figure is not None}
 

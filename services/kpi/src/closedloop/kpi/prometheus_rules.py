@@ -80,7 +80,7 @@ def alerts_of(indicator: EventIndicator) -> list[dict[str, Any]]:
                     f" {_value(indicator)} {_plain(indicator.unit)}, owner {indicator.owner}"
                 ),
                 "description": f"{_limit(indicator, level)}The value is over KPI_GAUGE_WINDOW. Series: {_series(indicator)}",
-                "runbook_url": f"docs/runbook.md#{ALERT.lower()}",
+                "runbook_url": f"{{{{ externalURL }}}}/user/runbook.md#{ALERT.lower()}",
                 "dashboard_url": link + ("&var-region={{ $labels.region }}" if REGION in by else ""),
             },
         }

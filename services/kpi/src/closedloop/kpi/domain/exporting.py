@@ -39,6 +39,11 @@ def exported_by(indicator: EventIndicator) -> tuple[str, ...]:
     return tuple(sorted(indicator.export or DEFAULT_EXPORT))
 
 
+def is_alarming(row: Row) -> bool:
+    """Whether it stands in warning or critical."""
+    return row.figures.get(STATE, 0) >= LEVELS["warning"]
+
+
 def merged(rows: Iterable[Row]) -> list[Row]:
     """One row per indicator and group, with all their figures."""
     together: defaultdict[tuple[str, Group], dict[str, float]] = defaultdict(dict)
@@ -57,7 +62,7 @@ def within(rows: Iterable[Row], most: int) -> tuple[list[Row], int]:
     alarming: set[Group] = set()
     for row in rows:
         events[row.group] += row.figures.get(SAMPLE, 0)
-        if row.figures.get(STATE, 0) >= LEVELS["warning"]:
+        if is_alarming(row):
             alarming.add(row.group)
 
     def rank(row: Row) -> tuple[bool, bool, float, Group, str]:

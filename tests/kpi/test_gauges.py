@@ -1,0 +1,165 @@
+"""What Prometheus sees of the indicators, on a real PostgreSQL."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import structlog
+from prometheus_client import REGISTRY
+
+from closedloop.kpi import statement_store
+from closedloop.kpi.catalogue_files import load_catalogue
+from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.statement import Series
+from closedloop.kpi.gauges import Gauges
+from kpi.counting import Engine
+from kpi.records import encoded, envelope, numbered, rating
+
+OWN = """\
+indicators:
+  - id: bad_share
+    name_en: Bad share
+    name_zh: 不满意
+    process: hotline
+    phase: ex_post
+    class: perception
+    unit: percent
+    better: lower
+    target: 10
+    owner: hotline
+    topic: evaluations
+    filter: kind = 'survey'
+    numerator: dissatisfied
+    denominator: 1
+    dimensions: [region, channel, product]
+    export: [region, channel]
+    threshold: {window: 1h, critical: 40, minimum_sample: 30, by: [region]}
+  - id: surveys
+    name_en: Surveys
+    name_zh: 调查量
+    product: broadband
+    phase: ex_post
+    class: perception
+    unit: surveys
+    better: higher
+    owner: hotline
+    topic: evaluations
+    filter: kind = 'survey'
+    numerator: 1
+    dimensions: [region]
+  - id: lines_faultless
+    name_en: Lines without a fault
+    name_zh: 无故障率
+    product: broadband
+    phase: ex_post
+    class: operating
+    unit: percent
+    better: higher
+    target: 99
+    owner: network_operations
+    dimensions: [region]
+    collection: system_extract
+    granularity: month
+    reported: {by: network management}
+"""
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Catalogue:
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped" / "own.yaml").write_text(OWN)
+    return load_catalogue(None, tmp_path / "shipped")
+
+
+async def counted(kpi_pool: Any, catalogue: Catalogue) -> Engine:
+    """Two ratings in Nanjing over the web, one without channel, one in Suzhou, three minutes ago."""
+    at = (datetime.now(UTC) - timedelta(minutes=3)).isoformat()
+    said = [("NJ", "web", 1), ("NJ", "web", 9), ("NJ", None, 1), ("SZ", "app", 9)]
+    events = [
+        envelope(rating(region=region, score=score, **({"channel": channel} if channel else {})), id=f"g{n}", time=at)
+        for n, (region, channel, score) in enumerate(said)
+    ]
+    engine = Engine(kpi_pool, catalogue)
+    assert await engine.take(numbered([encoded(event) for event in events])) == []
+    return engine
+
+
+def seen(metric: str) -> dict[tuple[tuple[str, str], ...], float]:
+    """Labels → value of one metric, as a scrape sees it."""
+    samples = [sample for family in REGISTRY.collect() for sample in family.samples if sample.name == metric]
+    return {tuple(sorted(sample.labels.items())): sample.value for sample in samples}
+
+
+def labels(indicator: str, **dimensions: str) -> tuple[tuple[str, str], ...]:
+    own: Mapping[str, str] = {"split_by": ",".join(sorted(dimensions))} if dimensions else {}
+    return tuple(sorted({"indicator": indicator, **dimensions, **own}.items()))
+
+
+async def test_the_whole_and_each_exported_combination_have_their_figures(engine: Engine, catalogue: Catalogue) -> None:
+    counted_ = await counted(engine.pool, catalogue)
+    await Gauges(engine.pool, counted_.reader, catalogue, "1h", ZoneInfo("UTC"), 1000).refresh()
+    assert seen("kpi_indicator_value") == {
+        labels("bad_share"): 50,
+        labels("bad_share", region="NJ", channel="web"): 50,
+        labels("bad_share", region="SZ", channel="app"): 0,
+        labels("surveys"): 4,
+        labels("surveys", region="NJ"): 3,
+        labels("surveys", region="SZ"): 1,
+    }
+    assert seen("kpi_indicator_numerator")[labels("bad_share")] == 2
+    assert seen("kpi_indicator_denominator") == {
+        labels("bad_share"): 4,
+        labels("bad_share", region="NJ", channel="web"): 2,
+        labels("bad_share", region="SZ", channel="app"): 1,
+    }
+    assert seen("kpi_indicator_sample")[labels("surveys", region="NJ")] == 3
+    assert seen("kpi_indicator_target") == {labels("bad_share"): 10, labels("lines_faultless"): 99}
+    assert {dict(found)["indicator"]: dict(found)["collection"] for found in seen("kpi_indicator_info")} == {
+        "bad_share": "events",
+        "surveys": "events",
+        "lines_faultless": "system_extract",
+    }
+    shown = sum(len(seen(f"kpi_indicator_{what}")) for what in ("value", "numerator", "denominator", "sample", "target", "info"))
+    assert REGISTRY.get_sample_value("kpi_exported_series") == shown
+    assert REGISTRY.get_sample_value("kpi_exported_series_left_out") == 0
+
+
+async def test_a_series_that_is_judged_has_its_state_also_where_no_event_is_left(engine: Engine, catalogue: Catalogue) -> None:
+    series = [Series("bad_share", {"region": region}, 1, breached) for region, breached in (("NJ", True), ("SZ", False))]
+    withdrawn = [Series("no_longer_there", {"region": "NJ"}, 1, True)]
+    async with engine.pool.acquire() as connection:
+        await statement_store.write_series(connection, "evaluations", series + withdrawn, {})
+    await Gauges(engine.pool, Engine(engine.pool, catalogue).reader, catalogue, "1h", ZoneInfo("UTC"), 1000).refresh()
+    assert seen("kpi_indicator_state") == {labels("bad_share", region="NJ"): 3, labels("bad_share", region="SZ"): 0}
+
+
+async def test_what_is_more_than_the_bound_is_left_out_and_said_once(engine: Engine, catalogue: Catalogue) -> None:
+    counted_ = await counted(engine.pool, catalogue)
+    gauges = Gauges(engine.pool, counted_.reader, catalogue, "1h", ZoneInfo("UTC"), 5 + 7 + 3)
+    with structlog.testing.capture_logs() as logs:
+        await gauges.refresh()
+        await gauges.refresh()
+    assert seen("kpi_indicator_sample").keys() == {labels("bad_share"), labels("surveys"), labels("surveys", region="NJ")}
+    assert REGISTRY.get_sample_value("kpi_exported_series") == 15
+    assert REGISTRY.get_sample_value("kpi_exported_series_left_out") == 11
+    assert [line["left_out"] for line in logs if line["event"] == "series left out of metrics"] == [11]
+
+
+async def test_a_thousand_regions_that_a_producer_made_up_cost_their_series_only(engine: Engine, catalogue: Catalogue) -> None:
+    at = (datetime.now(UTC) - timedelta(minutes=3)).isoformat()
+    regions = [f"X{n}" for n in range(1000)] + ["NJ", "NJ", "NJ"]
+    events = [envelope(rating(region=region, score=9), id=f"x{n}", time=at) for n, region in enumerate(regions)]
+    counting = Engine(engine.pool, catalogue)
+    assert await counting.take(numbered([encoded(event) for event in events])) == []
+    async with engine.pool.acquire() as connection:
+        series = [Series("bad_share", {"region": region}, 1, region == "X999") for region in ("X998", "X999")]
+        await statement_store.write_series(connection, "evaluations", series, {})
+    await Gauges(engine.pool, counting.reader, catalogue, "1h", ZoneInfo("UTC"), 5 + 7 + 4 + 3).refresh()
+    whole = {labels("bad_share"), labels("surveys")}
+    assert seen("kpi_indicator_sample").keys() == whole | {labels("surveys", region=region) for region in ("X999", "NJ")}
+    assert seen("kpi_indicator_state") == {labels("bad_share", region="X999"): 3}
+    # three of each other region, and the state of X998
+    assert REGISTRY.get_sample_value("kpi_exported_series_left_out") == 999 * 3 + 1
