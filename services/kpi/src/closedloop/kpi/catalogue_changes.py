@@ -42,7 +42,7 @@ class CatalogueChanges:
             raise NotFound(f"No indicator has the id {indicator_id[:64]!r}.")
         return Versions.of(saved)
 
-    async def effect(self, body: NewEntry, indicator_id: str | None, principal: Principal) -> EffectView:
+    async def effect(self, body: NewEntry, indicator_id: str, principal: Principal) -> EffectView:
         """What it would have said of last month. Raises InvalidRequest with every problem of the entry."""
         _covers_all(principal)
         async with self._pool.acquire() as connection:

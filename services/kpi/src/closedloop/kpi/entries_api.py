@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
@@ -41,7 +41,6 @@ def _changes(request: Request) -> CatalogueChanges:
 
 
 UseCases = Annotated[CatalogueChanges, Depends(_changes)]
-DryRun = Annotated[bool, Query(description="save nothing, answer what it would have said of last month")]
 
 
 @router.get("/{indicator_id}/versions", summary="What was saved of it: who, when, why")
@@ -49,19 +48,15 @@ async def versions(changes: UseCases, _: Reader, indicator_id: str) -> Versions:
     return await changes.versions(indicator_id)
 
 
-@router.post("", summary="A new indicator", status_code=201, response_model=SavedView | EffectView)
-async def create(
-    changes: UseCases, principal: Manager, body: NewEntry, dry_run: DryRun = False, key: IdempotencyKey = None
-) -> Response:
-    """`?dry_run=true` first: a formula that is not counted yet is tried on the records that the topic still keeps."""
-    if dry_run:
-        return _effect(await changes.effect(body, None, principal))
+@router.post("/{indicator_id}/dry-run", summary="What a new or changed entry would have said of last month")
+async def dry_run(changes: UseCases, principal: Manager, indicator_id: str, body: NewEntry) -> EffectView:
+    """Nothing is saved. A formula that is not counted yet is tried on the records that the topic still keeps."""
+    return await changes.effect(body, indicator_id, principal)
+
+
+@router.post("", summary="A new indicator", status_code=201, response_model=SavedView)
+async def create(changes: UseCases, principal: Manager, body: NewEntry, key: IdempotencyKey = None) -> Response:
     return _answer(await changes.create(body, key, principal))
-
-
-@router.post("/{indicator_id}/dry-run", summary="What a changed entry would have said of last month", response_model=EffectView)
-async def dry_run(changes: UseCases, principal: Manager, indicator_id: str, body: NewEntry) -> Response:
-    return _effect(await changes.effect(body, indicator_id, principal))
 
 
 @router.put("/{indicator_id}", summary="Save its next version", response_model=SavedView)
@@ -83,7 +78,3 @@ async def retire(
 def _answer(answer: tuple[int, Any]) -> JSONResponse:
     status, body = answer
     return JSONResponse(body, status, {"ETag": etag(body["version"])})
-
-
-def _effect(effect: EffectView) -> JSONResponse:
-    return JSONResponse(effect.model_dump(mode="json"))
