@@ -95,6 +95,7 @@ async def test_a_token_reports_and_reads_its_own_regions(desk: Desk) -> None:
     await desk.report(DELIVERY, [row(region="SZ", numerator=10), row(region=None, numerator=50, denominator=100)])
     assert (await value(desk))["value"] == 50  # the whole, where it was reported
     assert (await value(desk, regions=("SZ",)))["value"] == 10
+    assert [one["numerator"] for one in await versions(desk, regions=("SZ",))] == [10]
     assert (await value(desk, region=["NJ", "SZ"]))["value"] == 50
     assert (await value(desk, region="NJ"))["value"] == 90
     await desk.report(DELIVERY, row(), 403, role="analyst")

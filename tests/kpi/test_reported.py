@@ -64,6 +64,11 @@ def test_what_does_not_fit_the_entry_any_more_is_left_out() -> None:
     assert Answer(RATIO, [known(0, value=3.0), known(1, 1, 2)]).over(0, 2 * MONTH).sample == 1
 
 
+def test_a_dimension_that_the_entry_no_longer_has_still_tells_figures_apart() -> None:
+    figures = [known(0, 1, region="NJ", product="mobile"), known(0, 2, region="NJ", product="broadband")]
+    assert Answer(COUNT, figures).over(0, MONTH).value == 3
+
+
 CODES: dict[str, list[str]] = {"region": ["NJ", "SZ"], "customer_class": ["gold", "silver"], "channel": ["web", "app"]}
 dimensions = st.fixed_dictionaries({}, optional={name: st.sampled_from(codes) for name, codes in CODES.items()})
 

@@ -1,5 +1,7 @@
 """What a report of one figure must say, and when it is a new version."""
 
+import csv
+import io
 import re
 from datetime import date, timedelta
 from typing import Any
@@ -10,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedloop.common.events.rules import Refused
+from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.catalogue import ReportedIndicator
 from closedloop.kpi.domain.entries import read_entry
 from closedloop.kpi.domain.periods import period_of
 from closedloop.kpi.domain.reporting import OtherRegion, changes, read_measurement
 from closedloop.kpi.domain.windows import time_of
+from closedloop.kpi.measurement_bodies import csv_rows, template
 from kpi.test_catalogue_kinds import REPORTED, scalars
 
 TODAY = date(2026, 11, 20)
@@ -133,6 +137,33 @@ def test_a_correction_says_why_and_the_same_figures_change_nothing() -> None:
     with pytest.raises(Refused, match="reason: is needed: 6 / 2 was reported for it before, and a correction says why"):
         changes((6.0, 2.0, None), same)
     assert changes((6.0, 2.0, None), read_measurement(ROW | {"reason": "late extract"}, WAITING, None, TODAY))
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([one for one in load_catalogue().indicators if isinstance(one, ReportedIndicator)]),
+    st.floats(0, 1e12),
+    st.floats(1e-3, 1e12),
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30),
+    st.sampled_from([",", ";", "\t"]),
+)
+def test_what_is_filled_into_a_template_is_what_is_read(
+    shipped: ReportedIndicator, numerator: float, denominator: float, method: str, delimiter: str
+) -> None:
+    header = next(csv.reader([template(shipped).removeprefix("\ufeff")]))
+    period = {"day": "2026-10-05", "month": "2026-10", "quarter": "2026-Q3", "year": "2026"}[shipped.granularity]
+    known = {"period": period, "region": "NJ", "numerator": numerator, "denominator": denominator, "value": numerator}
+    sheet = io.StringIO()
+    csv.writer(sheet, delimiter=delimiter).writerows(
+        [header, [(known | {"method": method}).get(cell.partition(":")[0].partition("(")[0].strip(), "") for cell in header]]
+    )
+    (row,) = csv_rows(sheet.getvalue().encode(), shipped)
+    assert not isinstance(row, Refused)
+    said = read_measurement(row, shipped, frozenset({"NJ"}), TODAY)
+    assert said.figures == tuple(
+        known[name] if name in shipped.quantities else None for name in ("numerator", "denominator", "value")
+    )
+    assert (said.period.text, dict(said.dimensions), said.method) == (period, {"region": "NJ"}, method.strip() or None)
 
 
 @settings(deadline=None)

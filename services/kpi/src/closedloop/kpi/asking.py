@@ -27,9 +27,9 @@ FILTERS: Final[dict[str, Any]] = {
             "name": name,
             "required": False,
             "schema": {"type": "array", "items": {"type": "string"}},
-            "description": "only events of these regions; left out: all that the token covers"
+            "description": "only of these regions; left out: all that the token covers"
             if name == REGION
-            else "only events with one of these values; for an indicator that has this dimension",
+            else "only with one of these values; for an indicator that has this dimension",
         }
         for name in ALL_DIMENSIONS
     ]

@@ -38,8 +38,7 @@ def csv_rows(body: bytes, indicator: ReportedIndicator) -> list[Row]:
     """The rows below a header as the template has it. Raises BadRequest where it is no CSV, InvalidRequest for its header."""
     try:
         text = body.decode("utf-8-sig")
-        first = text.split("\n", 1)[0]
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=first.count), strict=True)
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, indicator), strict=True)
         header = _fields(next(lines, []), indicator)
         found = [line for line in lines if any(cell.strip() for cell in line)]
     except UnicodeDecodeError:
@@ -64,9 +63,22 @@ def _row(header: Sequence[str], line: Sequence[str]) -> Row:
     return {field: cell for field, cell in zip(header, line, strict=False) if cell.strip()}
 
 
+def _delimiter(text: str, indicator: ReportedIndicator) -> str:
+    """The one under which the header has most of the fields."""
+    known = set(fields_of(indicator))
+    first = text.partition("\n")[0]
+    return max(
+        _DELIMITERS, key=lambda delimiter: len(known.intersection(_names(next(csv.reader([first], delimiter=delimiter), []))))
+    )
+
+
+def _names(header: Sequence[str]) -> list[str]:
+    return [cell.partition(":")[0].partition("(")[0].strip().lower() for cell in header]
+
+
 def _fields(header: Sequence[str], indicator: ReportedIndicator) -> list[str]:
     known = fields_of(indicator)
-    names = [cell.partition(":")[0].partition("(")[0].strip().lower() for cell in header]
+    names = _names(header)
     while names and not names[-1]:
         names.pop()
     for name in names:

@@ -9,9 +9,10 @@ from closedloop.common.postgres.pool import Connection
 from closedloop.kpi.domain.reporting import Figures, Key, Measurement
 
 Filters = Mapping[str, Sequence[str]]
-_PASSES: Final = """(SELECT coalesce(bool_and(dimensions ->> asked.name = ANY (asked.codes)), true) FROM (
+_PASSES: Final = """(SELECT coalesce(bool_and(coalesce(dimensions ->> asked.name = ANY (asked.codes), false)), true) FROM (
     SELECT name, array_agg(code) AS codes FROM unnest($2::text[], $3::text[]) AS f (name, code) GROUP BY name) AS asked)"""
-"""Whether a figure names, for each of the filters' dimensions, one of the codes asked for."""
+"""Whether a figure names, for each of the filters' dimensions, one of the codes asked for. One of the whole operator has no region,
+and so is none of a token for some regions."""
 
 
 @dataclass(frozen=True, slots=True)

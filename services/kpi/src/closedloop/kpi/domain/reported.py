@@ -50,6 +50,7 @@ class Answer:
 
     def __init__(self, indicator: ReportedIndicator, figures: Iterable[Known]) -> None:
         self._indicator = indicator
+        self._places = {name: place for place, name in enumerate(indicator.dimensions)}
         fit = [known for known in figures if all(getattr(known, name) is not None for name in indicator.quantities)]
         self._figures = sorted(fit, key=lambda known: known.start)
         self._starts = [known.start for known in self._figures]
@@ -80,7 +81,7 @@ class Answer:
 
     def _coarse(self, known: Known) -> tuple[int, tuple[int, ...]]:
         """Orders figures from the whole to its parts; of two ways to divide it, the catalogue names the first first."""
-        return len(known.dimensions), tuple(sorted(map(self._indicator.dimensions.index, known.dimensions)))
+        return len(known.dimensions), tuple(sorted(self._places.get(name, len(self._places)) for name in known.dimensions))
 
     def _sums(self, figures: Sequence[Known]) -> Sums:
         count = len(figures)
