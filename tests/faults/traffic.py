@@ -19,12 +19,15 @@ REGIONS = ("NJ", "SZ", "WX", "CZ")
 PRODUCTS = ("broadband", "mobile", "leased_line")
 CHANNELS = ("hotline", "business_hall", "web", "app")
 TOPIC_PATHS = tuple(f"billing/case_{i}" for i in range(4000))
-TOPIC_OF = {"evaluation": "evaluations", "complaint": "complaints", "order": "orders"}
+CLASSES = ("diamond", "gold", "silver", "regular")
+ORDER_TYPES = ("new_install", "top_up", "suspension", "resumption", "fault_repair")
+TOPIC_OF = {"evaluation": "evaluations", "complaint": "complaints", "enquiry": "complaints", "order": "orders"}
 CUSTOMERS = 6_000
 # 3 h past what recovery still queues: no event comes to lie at the limit, however long the run takes
 LATE_BY = timedelta(hours=27)
 REST_BATCH = 50
 RETRY_S = 0.2
+INCIDENT_ORDERS = 60
 
 Event = dict[str, Any]
 
@@ -54,13 +57,14 @@ def events(seed: int) -> Iterator[Event]:
         data: Event = {
             "customer_id": customer,
             "region": rng.choice(REGIONS),
+            "customer_class": rng.choice(CLASSES),
             "product": rng.choice(PRODUCTS),
             "channel": rng.choice(CHANNELS),
         }
         kind = rng.random()
         if kind < 0.6:
             type_ = "evaluation.submitted.v1"
-            data |= {"kind": rng.choice(("survey", "sms_rating")), "contact_id": f"ct-{number}"}
+            data |= {"kind": rng.choice(("survey", "sms_rating", "complaint_followup")), "contact_id": f"ct-{number}"}
             if rng.random() < 0.9:
                 data["score"] = rng.choice((1, 3, 6, 7, 8, 9, 10, 10))
             else:
@@ -69,19 +73,31 @@ def events(seed: int) -> Iterator[Event]:
             complaint = {"complaint_id": f"k-{number}", "topic_path": rng.choice(TOPIC_PATHS)}
             data |= complaint
             step = rng.random()
-            if step < 0.75:
+            if step < 0.65:
                 type_ = "complaint.registered.v1"
-                data["text"] = "反复断线 \U0001f4f6"
+                data |= {"text": "反复断线 \U0001f4f6", "severity": rng.randint(1, 4)}
+            elif step < 0.75:
+                type_ = "enquiry.registered.v1"
+                data["enquiry_id"] = data.pop("complaint_id")
             elif step < 0.78:
                 type_ = "complaint.escalated.v1"
                 data["level"] = 2
+                if rng.random() < 0.2:  # a complaint that nobody registered: all that is known of it is its id
+                    del data["topic_path"]
             else:
                 type_ = "complaint.closed.v1"
                 data["satisfied"] = rng.random() < 0.7
         else:
             type_ = "order.status_changed.v1"
             status = rng.choice(("submitted", "completed", "failed"))
-            data |= {"order_id": f"o-{number}", "order_type": "new_install", "status": status, "first_try": rng.random() < 0.9}
+            data |= {
+                "order_id": f"o-{number}",
+                "order_type": rng.choice(ORDER_TYPES),
+                "status": status,
+                "first_try": rng.random() < 0.9,
+            }
+            if status == "completed":
+                data["duration_s"] = rng.choice((30, 240, 400, 90_000))
         yield {
             "specversion": "1.0",
             "id": f"{seed}-{number}",
@@ -110,7 +126,7 @@ def incident(number: int) -> list[Event]:
                 "status": "failed",
             },
         }
-        for order in range(60)
+        for order in range(INCIDENT_ORDERS)
     ]
 
 
@@ -144,10 +160,19 @@ def poison_of(event: Event, kind: int) -> bytes | None:
         return raw.replace(open_data, open_data + b'"deep": ' + b"[" * 1100 + b"]" * 1100 + b", ")
     if kind == 9:
         return raw.replace(open_data, open_data + b'"padding": "' + b"x" * 900_000 + b'", ')
-    return json.dumps({**event, "type": "evaluation.invented.v9"}).encode()
+    if kind == 10:
+        return json.dumps({**event, "type": "evaluation.invented.v9"}).encode()
+    return raw
 
 
-POISON_KINDS = 11
+def poison_topic(event: Event, kind: int) -> str:
+    """Where such a record is sent: to the topic of its type, so that nothing else is wrong with it; a good one to another."""
+    if kind == 7:
+        return "evaluations"
+    return topic_of(event) if kind < 11 else "orders" if topic_of(event) != "orders" else "evaluations"
+
+
+POISON_KINDS = 12
 
 
 class Traffic(threading.Thread):
@@ -157,6 +182,13 @@ class Traffic(threading.Thread):
         super().__init__(daemon=True)
         self.sent = Sent()
         self.error: BaseException | None = None
+        self.awaited: int | None = None
+        """The request that was sent whole and has no answer yet; they are numbered."""
+        self.refused: set[int] = set()
+        """Requests that got no answer, or another one than that they are accepted."""
+        self.taken_again: set[int] = set()
+        """Those of them that were sent again and then accepted."""
+        self._requests = 0
         self._rng = random.Random(seed + 1)
         self._events = events(seed)
         self._port, self._token = ingest_port, token
@@ -208,8 +240,8 @@ class Traffic(threading.Thread):
             # the same ids over the other way
             self._to_rest(batch[half:] + again)
             self.sent.copies += len(batch) + 2 * len(again)
-            poison = poison_of({**next(self._events), "id": f"poison-{kind}"}, kind % POISON_KINDS)
-            topic = ("evaluations", "complaints", "orders")[kind % 3]
+            event = {**next(self._events), "id": f"poison-{kind}"}
+            poison, topic = poison_of(event, kind % POISON_KINDS), poison_topic(event, kind % POISON_KINDS)
             key = f"P{kind}"
             self.sent.poison.setdefault(topic, []).append((key, poison))
             self._to_kafka(topic, key, poison)
@@ -238,20 +270,28 @@ class Traffic(threading.Thread):
     def _post(self, batch: list[Event]) -> None:
         """POST until accepted: an unknown outcome is repeated, as a producer would."""
         body = json.dumps(batch, ensure_ascii=False).encode()
+        self._requests += 1
+        number = self._requests
         while True:
             connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
             try:
                 headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/cloudevents-batch+json"}
                 connection.request("POST", "/v1/events", body, headers)
+                self.awaited = number
                 response = connection.getresponse()
                 answer = response.read()
             except (OSError, http.client.HTTPException):
+                self.refused.add(number)
                 time.sleep(RETRY_S)
                 continue
             finally:
+                self.awaited = None
                 connection.close()
             if response.status == 202:
                 assert json.loads(answer)["accepted"] == len(batch), answer
+                if number in self.refused:
+                    self.taken_again.add(number)
                 return
             assert response.status in (429, 503), (response.status, answer)
+            self.refused.add(number)
             time.sleep(RETRY_S)

@@ -5,7 +5,6 @@ whatever the group protocol does, a position moves once.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Container
 from typing import Final, Generic, TypeVar
 
@@ -115,8 +114,7 @@ class ConsumerLoop(Generic[T]):
                 try:
                     await self._turn()
                 except FenceLost:
-                    metrics.FENCE_LOST.inc()
-                    log.warning("position moved by another member; reading it anew")
+                    self._tell_fence_lost()
                     await self._drop_pending()
                     self._restored_generation = -1
                 except KafkaError as error:
@@ -221,8 +219,10 @@ class ConsumerLoop(Generic[T]):
 
     async def _drop_pending(self) -> None:
         """The batch in hand is committed or not; either way the positions are read anew afterwards."""
-        with contextlib.suppress(FenceLost):
+        try:
             await self._settle()
+        except FenceLost:
+            self._tell_fence_lost()
 
     # --- one batch ---
 
@@ -238,6 +238,10 @@ class ConsumerLoop(Generic[T]):
         self._lag.committed(batch)
 
     # --- what is told about it ---
+
+    def _tell_fence_lost(self) -> None:
+        metrics.FENCE_LOST.inc()
+        log.warning("position moved by another member; reading it anew")
 
     async def _tell_progress(self) -> None:
         """The group's offsets in Kafka, now and then: for lag tools alone, so never ahead of what is committed."""
