@@ -3,6 +3,7 @@
 from typing import Any
 
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
+from closedloop.kpi.prometheus_rules import levels_of
 
 FIRING = 'ALERTS{alertname="IndicatorBreached", alertstate="firing"}'
 OK, PENDING, WARNING, CRITICAL = range(4)
@@ -11,7 +12,7 @@ OK, PENDING, WARNING, CRITICAL = range(4)
 def cases(catalogue: Catalogue) -> list[dict[str, Any]]:
     """Quiet while all are ok or pending; each fires at its level; two processes that tell the same are one alert."""
     judged = [indicator for indicator in catalogue.from_events if indicator.threshold is not None]
-    warned = [i for i in judged if i.threshold is not None and i.threshold.warning is not None]
+    warned = [indicator for indicator in judged if "warning" in levels_of(indicator)]
     return [
         _case("nothing stands badly", judged, [OK, PENDING], []),
         _case("warnings", judged, [PENDING, WARNING], [_sample(i, "ticket") for i in warned]),

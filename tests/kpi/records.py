@@ -35,9 +35,9 @@ def batch(records: Sequence[ConsumerRecord]) -> Batch:
     return Batch(tuple(Slice(tp, rs[0].offset, rs) for tp, rs in sorted(parts.items())))
 
 
-def numbered(values: Sequence[bytes | None], topic: str = "evaluations") -> Batch:
+def numbered(values: Sequence[bytes | None], topic: str = "evaluations", appended: datetime = APPENDED) -> Batch:
     """These values as one partition's records from offset 0."""
-    return batch([record(value, topic, offset=offset) for offset, value in enumerate(values)])
+    return batch([record(value, topic, offset=offset, appended=appended) for offset, value in enumerate(values)])
 
 
 def envelope(data: dict[str, Any], type_: str = "evaluation.submitted.v1", **attributes: Any) -> dict[str, Any]:

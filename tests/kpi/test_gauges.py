@@ -14,6 +14,7 @@ from closedloop.kpi import statement_store
 from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.statement import Series
+from closedloop.kpi.domain.states import Standing
 from closedloop.kpi.gauges import Gauges
 from kpi.counting import Engine
 from kpi.records import encoded, envelope, numbered, rating
@@ -83,7 +84,7 @@ async def counted(kpi_pool: Any, catalogue: Catalogue) -> Engine:
         for n, (region, channel, score) in enumerate(said)
     ]
     engine = Engine(kpi_pool, catalogue)
-    assert await engine.take(numbered([encoded(event) for event in events])) == []
+    assert await engine.take(numbered([encoded(event) for event in events], appended=datetime.now(UTC))) == []
     return engine
 
 
@@ -128,12 +129,21 @@ async def test_the_whole_and_each_exported_combination_have_their_figures(engine
 
 
 async def test_a_series_that_is_judged_has_its_state_also_where_no_event_is_left(engine: Engine, catalogue: Catalogue) -> None:
-    series = [Series("bad_share", {"region": region}, 1, breached) for region, breached in (("NJ", True), ("SZ", False))]
-    withdrawn = [Series("no_longer_there", {"region": "NJ"}, 1, True)]
+    series = [
+        Series("bad_share", {"region": region}, 1, Standing(state))
+        for region, state in (("NJ", "critical"), ("SZ", "ok"), ("WX", "no_data"), ("CZ", "pending"))
+    ]
+    chart = [Series("bad_share", {"region": "SZ"}, 1, Standing("warning"), judged_by="control")]
+    withdrawn = [Series("no_longer_there", {"region": "NJ"}, 1, Standing("critical"))]
     async with engine.pool.acquire() as connection:
-        await statement_store.write_series(connection, "evaluations", series + withdrawn, {})
+        await statement_store.write_series(connection, "evaluations", series + chart + withdrawn, {}, [])
     await Gauges(engine.pool, Engine(engine.pool, catalogue).reader, catalogue, "1h", ZoneInfo("UTC"), 1000).refresh()
-    assert seen("kpi_indicator_state") == {labels("bad_share", region="NJ"): 3, labels("bad_share", region="SZ"): 0}
+    # Wuxi is not known, and in Suzhou the chart is worse than the threshold
+    assert seen("kpi_indicator_state") == {
+        labels("bad_share", region="NJ"): 3,
+        labels("bad_share", region="SZ"): 2,
+        labels("bad_share", region="CZ"): 1,
+    }
 
 
 async def test_what_is_more_than_the_bound_is_left_out_and_said_once(engine: Engine, catalogue: Catalogue) -> None:
@@ -153,10 +163,11 @@ async def test_a_thousand_regions_that_a_producer_made_up_cost_their_series_only
     regions = [f"X{n}" for n in range(1000)] + ["NJ", "NJ", "NJ"]
     events = [envelope(rating(region=region, score=9), id=f"x{n}", time=at) for n, region in enumerate(regions)]
     counting = Engine(engine.pool, catalogue)
-    assert await counting.take(numbered([encoded(event) for event in events])) == []
+    assert await counting.take(numbered([encoded(event) for event in events], appended=datetime.now(UTC))) == []
     async with engine.pool.acquire() as connection:
-        series = [Series("bad_share", {"region": region}, 1, region == "X999") for region in ("X998", "X999")]
-        await statement_store.write_series(connection, "evaluations", series, {})
+        standings = {"X998": Standing("ok"), "X999": Standing("critical")}
+        series = [Series("bad_share", {"region": region}, 1, standing) for region, standing in standings.items()]
+        await statement_store.write_series(connection, "evaluations", series, {}, [])
     await Gauges(engine.pool, counting.reader, catalogue, "1h", ZoneInfo("UTC"), 5 + 7 + 4 + 3).refresh()
     whole = {labels("bad_share"), labels("surveys")}
     assert seen("kpi_indicator_sample").keys() == whole | {labels("surveys", region=region) for region in ("X999", "NJ")}

@@ -59,7 +59,7 @@ def catalogue_of(written: Iterable[Written], problems: Iterable[str] = ()) -> Ca
         if indicator is not None:
             indicators.append(indicator)
     if found:
-        raise CatalogueRefused(found)
+        raise CatalogueRefused(sorted(found, key=lambda problem: problem.partition(":")[0]))  # file by file
     try:
         return Catalogue(indicators)
     except CatalogueProblem as refused:
