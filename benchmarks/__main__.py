@@ -12,6 +12,8 @@ BENCHMARKS = (
     "kpi_throughput",
     "consuming",
     "kpi_series",
+    "kpi_against_streams",
+    "kpi_three_million",
     "ingest_throughput",
     "ingest_request_sizes",
     "recovery_claims",

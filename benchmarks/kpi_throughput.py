@@ -45,7 +45,8 @@ from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.compaction import Compaction
 from closedloop.kpi.consumer import KpiProcessor, Payload
 from closedloop.kpi.counting import Counting
-from closedloop.kpi.main import calm_collector
+from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.main import MIGRATIONS, calm_collector
 from closedloop.kpi.settings import MEGABYTE, KpiSettings
 from closedloop.local.kafka import KafkaServer
 from closedloop.local.ports import free_port
@@ -143,8 +144,7 @@ async def fetch(kafka: KafkaSettings, count: int) -> dict[str, float]:
     while source.generation < 1 or not source.assigned():
         await asyncio.sleep(0.05)
     started, used = time.perf_counter(), cpu()
-    for partition in source.assigned():
-        source.seek(partition, 0)
+    await source.begin(dict.fromkeys(source.assigned(), 0), source.generation)
     fetched = 0
     while fetched < count:
         fetched += sum(map(len, (await source.poll(50_000, 200)).values()))
@@ -189,10 +189,9 @@ class Timed(KpiProcessor):
             self.started, self.used = time.perf_counter(), cpu()
 
 
-async def count_events(kafka: KafkaSettings, url: str, count: int) -> dict[str, float]:
+async def count_events(kafka: KafkaSettings, url: str, count: int, catalogue: Catalogue) -> dict[str, float]:
     settings = KpiSettings()
     calm_collector()
-    catalogue = load_catalogue()
     pool = await create_pool(url, "kpi")
     sink = KafkaSink(kafka, "bench")
     counting = Counting(catalogue, settings.seen_cache_mb * MEGABYTE, settings.dissatisfied_below)
@@ -211,7 +210,10 @@ async def count_events(kafka: KafkaSettings, url: str, count: int) -> dict[str, 
 
 def child(options: argparse.Namespace) -> None:
     kafka = KafkaSettings(bootstrap=options.bootstrap)
-    work = fetch(kafka, options.events) if options.child == "fetch" else count_events(kafka, options.database, options.events)
+    if options.child == "fetch":
+        work = fetch(kafka, options.events)
+    else:
+        work = count_events(kafka, options.database, options.events, load_catalogue())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(json.dumps(runner.run(work)))
 
@@ -223,13 +225,16 @@ def run_child(kind: str, bootstrap: str, database: str, count: int) -> dict[str,
     return parsed
 
 
-async def fresh_database(admin_url: str, name: str) -> tuple[str, str]:
+async def fresh_database(admin_url: str, name: str) -> str:
+    """kpi's own, empty; its URL."""
     connection = await asyncpg.connect(admin_url)
     await connection.execute(f"CREATE DATABASE {name}")
     await connection.close()
     parts = urlsplit(admin_url)
-    admin = urlunsplit(parts._replace(path=f"/{name}"))
-    return admin, f"postgresql://bench_kpi:secret@{parts.hostname}:{parts.port}/{name}"
+    url = f"postgresql://bench_kpi:secret@{parts.hostname}:{parts.port}/{name}"
+    os.environ["DATABASE_URL"] = urlunsplit(parts._replace(path=f"/{name}"))
+    await asyncio.to_thread(migrate, "kpi", url, MIGRATIONS)
+    return url
 
 
 def measure(brokers: Sequence[str], admin_url: str, count: int, runs: int) -> dict[str, list[dict[str, float]]]:
@@ -237,11 +242,7 @@ def measure(brokers: Sequence[str], admin_url: str, count: int, runs: int) -> di
     for run in range(runs):
         found["fetch"].append(run_child("fetch", brokers[0], "", count))
         for kind, broker in zip(("count", "poison"), brokers, strict=True):
-            admin, url = asyncio.run(fresh_database(admin_url, f"bench_{kind}_{run}"))
-            os.environ["DATABASE_URL"] = admin
-            import closedloop.kpi
-
-            migrate("kpi", url, Path(closedloop.kpi.__file__).parent / "migrations")
+            url = asyncio.run(fresh_database(admin_url, f"bench_{kind}_{run}"))
             found[kind].append(run_child("count", broker, url, count))
         for kind, results in found.items():
             last = results[-1]
