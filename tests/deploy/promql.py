@@ -25,7 +25,7 @@ METRICS = (
         "closedloop.ticketing.metrics",
         "closedloop.recovery.metrics",
     ),
-    *(f"closedloop.kpi.{module}" for module in ("counting", "statements", "gauges", "compaction")),
+    *(f"closedloop.kpi.{module}" for module in ("counting", "statements", "gauges", "compaction", "live")),
 )
 OF_THE_SCRAPE = {"job", "instance", "service"}
 """Labels that Prometheus sets."""
