@@ -63,7 +63,7 @@ def test_what_counts_for_nothing_has_no_bucket() -> None:
     going = frame(
         "orders", {"type": "order.status_changed.v1", "region": "NJ", "order_type": "suspension", "status": "in_progress"}
     )
-    assert ORDERS.fold(going).is_empty()
+    assert ORDERS.fold(frame("orders", event)).is_empty()
 
 
 def test_days_are_cut_at_midnight_in_utc() -> None:
