@@ -144,7 +144,8 @@ async def fetch(kafka: KafkaSettings, count: int) -> dict[str, float]:
     while source.generation < 1 or not source.assigned():
         await asyncio.sleep(0.05)
     started, used = time.perf_counter(), cpu()
-    await source.begin(dict.fromkeys(source.assigned(), 0), source.generation)
+    for partition in source.assigned():
+        source.seek(partition, 0)
     fetched = 0
     while fetched < count:
         fetched += sum(map(len, (await source.poll(50_000, 200)).values()))

@@ -60,9 +60,7 @@ def test_few_events_for_many_buckets_are_not_grouped() -> None:
 
 
 def test_what_counts_for_nothing_has_no_bucket() -> None:
-    going = frame(
-        "orders", {"type": "order.status_changed.v1", "region": "NJ", "order_type": "suspension", "status": "in_progress"}
-    )
+    event = {"type": "order.status_changed.v1", "region": "NJ", "order_type": "resumption", "status": "in_progress"}
     assert ORDERS.fold(frame("orders", event)).is_empty()
 
 
