@@ -50,14 +50,17 @@ class Bucketing:
 
         Where hardly two events share a bucket, each is one: buckets of a segment add up in any case, and grouping is dear.
         """
-        events = with_derived(frame, self.topic, self.derived, self.dissatisfied_below)
+        # sorted before it gets as wide as the catalogue has measures
+        events = with_derived(frame.sort(MINUTE), self.topic, self.derived, self.dissatisfied_below)
         keys = (MINUTE, *self.dimensions)
         values = [measure.expression.alias(measure.name) for measure in self.measures if not measure.is_sketch]
-        if _mostly_apart(events, keys):
+        is_apart = _mostly_apart(events, keys)
+        if is_apart:
             sums = events.lazy().select(*keys, *values)
         else:
             sums = events.lazy().group_by(keys).agg(pl.Expr.sum(value) for value in values)
-        counts = pl.any_horizontal(pl.col(measure.name) != 0 for measure in self.measures if not measure.is_sketch)
+        # whatever adds to a sum is counted, too
+        counts = pl.any_horizontal(pl.col(measure.name) != 0 for measure in self.measures if measure.is_count)
         sketches = [
             events.lazy()
             .select(*keys, sketch=measure.expression)
@@ -70,7 +73,7 @@ class Bucketing:
         buckets = sums.filter(counts)
         if sketches:
             buckets = pl.concat([buckets, *sketches], how="diagonal").with_columns(pl.col(pl.Float64).fill_null(0.0))
-        return buckets.sort(MINUTE).collect()
+        return (buckets.collect() if is_apart and not sketches else buckets.sort(MINUTE).collect()).set_sorted(MINUTE)
 
 
 def _mostly_apart(frame: pl.DataFrame, keys: Sequence[str]) -> bool:

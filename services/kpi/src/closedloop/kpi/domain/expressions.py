@@ -53,6 +53,8 @@ class Formula:
     text: str
     columns: frozenset[str]
     expression: pl.Expr = field(compare=False, repr=False)
+    is_truth: bool = field(default=False, compare=False)
+    """Whether it says true or false, and not a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,9 @@ def formula(text: str, topic: str, kind: Kind) -> Formula:
     tokens = _tokens(text, topic)
     _check_shape(tokens)
     _check_comparisons(tokens, topic)
-    return Formula(topic, text, frozenset(t.text for t in tokens if t.kind == "column"), _compiled(text, topic, kind))
+    expression, dtype = _compiled(text, topic, kind)
+    columns = frozenset(token.text for token in tokens if token.kind == "column")
+    return Formula(topic, text, columns, expression, dtype == pl.Boolean)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -171,8 +175,8 @@ def _check_value(column: str, value: list[_Token], comparison: str, topic: str) 
 _TYPE_NAMES: Final[dict[str | None, str]] = {"text": "text", "truth": "true or false", "number": "a number"}
 
 
-def _compiled(text: str, topic: str, kind: Kind) -> pl.Expr:
-    """The expression, tried on a frame of the topic's schema: with a row of values and one of nulls."""
+def _compiled(text: str, topic: str, kind: Kind) -> tuple[pl.Expr, pl.DataType]:
+    """The expression and its type, tried on a frame of the topic's schema: with a row of values and one of nulls."""
     try:
         expression = pl.sql_expr(text)
         pl.LazyFrame(schema=SCHEMA[topic]).select(result=expression).collect_schema()
@@ -184,7 +188,7 @@ def _compiled(text: str, topic: str, kind: Kind) -> pl.Expr:
         raise FormulaRefused(f"must be a condition (true or false), and `{text}` is {_said(dtype)}")
     if kind == "quantity" and not (dtype.is_numeric() or dtype == pl.Boolean):
         raise FormulaRefused(f"must be a number or a condition, and `{text}` is {_said(dtype)}")
-    return expression
+    return expression, dtype
 
 
 def _said(dtype: pl.DataType) -> str:

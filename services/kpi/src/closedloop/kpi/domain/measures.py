@@ -14,6 +14,8 @@ from closedloop.kpi.domain.expressions import Formula
 LARGEST: Final = 1e12
 """A quantity beyond this (30,000 years in seconds) or without end is taken as unknown: one event must not drown all others."""
 _REGISTERS: Final = "registers"
+_COUNT: Final = "count"
+_ONE: Final = "1"
 _Parts: TypeAlias = tuple[Formula, Quantity, Quantity | None]
 """Condition, numerator, denominator."""
 
@@ -34,6 +36,11 @@ class Measure:
     is_sketch: bool = False
     quantile: float | None = field(default=None, compare=False)
 
+    @property
+    def is_count(self) -> bool:
+        """Whether it is the number of events that count."""
+        return self.name.startswith(f"{_COUNT}_")
+
 
 def is_maximum(name: str) -> bool:
     """Whether numbers of the measure of this name are merged by their maximum, and not by their sum."""
@@ -42,7 +49,8 @@ def is_maximum(name: str) -> bool:
 
 def counted(condition: Formula, numerator: Quantity, denominator: Quantity | None) -> Measure:
     """1 for each event that counts: the condition holds, and what its formulas ask for is known."""
-    return _measure("count", (condition, numerator, denominator), pl.lit(1.0), _counts(condition, numerator, denominator))
+    parts = (condition, numerator, denominator)
+    return _measure(_COUNT, parts, _ones(_counts(condition, numerator, denominator)))
 
 
 def merged(what: Quantity, condition: Formula, numerator: Quantity, denominator: Quantity | None) -> Measure:
@@ -57,23 +65,34 @@ def merged(what: Quantity, condition: Formula, numerator: Quantity, denominator:
         role = f"{_REGISTERS}_{'denominator' if what == denominator else 'numerator'}"
         registers = distinct.sketched(pl.when(among).then(pl.col(what.of)))
         return Measure(_name(role, parts), condition.topic, _columns(parts), registers, is_sketch=True)
-    if what.text.strip() == "1":
+    if what.text.strip() == _ONE:
         return counted(condition, numerator, denominator)
     role = "denominator" if what == denominator else "numerator"
-    return _measure(role, parts, _number(what), counts)
+    value = _ones(counts & what.expression) if what.is_truth else pl.when(counts).then(_number(what)).otherwise(0.0)
+    return _measure(role, parts, value)
+
+
+def _ones(which: pl.Expr) -> pl.Expr:
+    """1 where it is true, 0 where it is not, or not known."""
+    return which.fill_null(False).cast(pl.Float64)
 
 
 def _number(formula: Formula) -> pl.Expr:
     number = formula.expression.cast(pl.Float64)
-    return pl.when(number.abs() <= LARGEST).then(number)
+    return number if formula.is_truth else pl.when(number.abs() <= LARGEST).then(number)
 
 
 def _counts(condition: Formula, numerator: Quantity, denominator: Quantity | None) -> pl.Expr:
-    counts = condition.expression & _is_known(numerator)
-    return counts if denominator is None else counts & _is_known(denominator)
+    counts = condition.expression
+    for quantity in (numerator, denominator):
+        if quantity is not None and not (isinstance(quantity, Formula) and quantity.text.strip() == _ONE):
+            counts = counts & _is_known(quantity)
+    return counts
 
 
 def _is_known(quantity: Quantity) -> pl.Expr:
+    if isinstance(quantity, Formula) and quantity.is_truth:
+        return quantity.expression.is_not_null()
     if isinstance(quantity, Quantile):
         return _number(quantity.of).is_not_null()
     if isinstance(quantity, Distinct):
@@ -82,8 +101,8 @@ def _is_known(quantity: Quantity) -> pl.Expr:
     return _number(quantity).is_not_null()
 
 
-def _measure(role: str, parts: _Parts, value: pl.Expr, counts: pl.Expr) -> Measure:
-    return Measure(_name(role, parts), parts[0].topic, _columns(parts), pl.when(counts).then(value).otherwise(0.0))
+def _measure(role: str, parts: _Parts, expression: pl.Expr) -> Measure:
+    return Measure(_name(role, parts), parts[0].topic, _columns(parts), expression)
 
 
 def _name(role: str, parts: _Parts) -> str:
