@@ -50,13 +50,13 @@ class Bucketing:
 
         Where hardly two events share a bucket, each is one: buckets of a segment add up in any case, and grouping is dear.
         """
-        # sorted before it gets as wide as the catalogue has measures
-        events = with_derived(frame.sort(MINUTE), self.topic, self.derived, self.dissatisfied_below)
+        events = with_derived(frame, self.topic, self.derived, self.dissatisfied_below)
         keys = (MINUTE, *self.dimensions)
         values = [measure.expression.alias(measure.name) for measure in self.measures if not measure.is_sketch]
         is_apart = _mostly_apart(events, keys)
         if is_apart:
-            sums = events.lazy().select(*keys, *values)
+            # sorted before it gets as wide as the catalogue has measures
+            sums = events.sort(MINUTE).lazy().select(*keys, *values)
         else:
             sums = events.lazy().group_by(keys).agg(pl.Expr.sum(value) for value in values)
         # whatever adds to a sum is counted, too
