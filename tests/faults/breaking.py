@@ -15,7 +15,7 @@ from closedloop.common.consumer.crashpoints import CRASH_POINTS, EXIT_CODE
 from closedloop.local.addresses import Ports
 from closedloop.local.service import Service
 from closedloop.local.stack import Stack
-from faults.evidence import Evidence, LogSince, Positions, wait_until
+from faults.evidence import Evidence, Frozen, LogSince, Positions, wait_until
 from faults.reading import metrics_of
 from faults.traffic import Traffic
 
@@ -35,7 +35,7 @@ STATED: Final = {
 
 class Faults:
     """`counted`: kind of fault → how many hit work in hand that came again. `said_twice`: (topic, id) of what was published
-    before a crash and still stood in the outbox after it."""
+    before a crash and still stood in the outbox after it. `frozen`: those past their session, whether they count or not."""
 
     def __init__(self, stack: Stack, traffic: Traffic, rng: random.Random) -> None:
         self._stack = stack
@@ -44,6 +44,7 @@ class Faults:
         self._evidence = Evidence(stack)
         self.counted: Counter[str] = Counter()
         self.said_twice: list[tuple[str, str]] = []
+        self.frozen: list[Frozen] = []
 
     def all(self) -> None:
         """Every kind of fault."""
@@ -219,6 +220,8 @@ class Faults:
         other = self._stack.add_instance(name, f"b{self.counted.total()}", Ports.free().of(name))
         other.start()
         self._comes_again(name, batch)
+        now = self._evidence.positions(name)
+        self.frozen.append(Frozen(name, {place: range(offset, now[place]) for place, offset in batch.items()}))
         service.resume()
         service.wait_working(60)
         met = self._fences_lost(service) > lost

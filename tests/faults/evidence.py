@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -14,6 +15,15 @@ from faults import reading
 
 Positions = dict[tuple[str, int], int]
 SETTLES_S = 2.0
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A process that outlived its session frozen, and woke. `in_hand`: (topic, partition) → the offsets from where its batch began
+    to where another had read when it woke."""
+
+    service: str
+    in_hand: dict[tuple[str, int], range]
 
 
 class Evidence:
