@@ -1,6 +1,7 @@
 """Events that move every indicator of the shipped catalogue: the examples of its own test, filled up to whole events."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -23,6 +24,19 @@ def messages(at: str, name: str) -> Iterator[Message]:
         for number in range(-(-wanted // int(sample))):
             for place, event in enumerate(events):
                 yield _message(event, at, name, f"{indicator.id}-{number}-{place}")
+
+
+def past_messages(now: datetime) -> Iterator[Message]:
+    """For Kafka, before those of now: on each day that a control chart looks back on, and on the one that it judges, what differs
+    from the day before. Where nothing ever differs a chart has no limits."""
+    for indicator in CATALOGUE.from_events:
+        control = indicator.control
+        if control is not None and control.period == "day":
+            for ago in range(control.baseline + 1, 0, -1):
+                at = (now - timedelta(days=ago)).isoformat()
+                for place, event in enumerate(EXAMPLES[indicator.id][0]):
+                    halved = {name: value / (1 + ago % 2) for name in ("duration_s", "score") if (value := event.get(name))}
+                    yield _message(event | halved, at, f"{ago}-days-ago", f"{indicator.id}-0-{place}")
 
 
 def _message(event: dict[str, Any], at: str, name: str, subject: str) -> Message:

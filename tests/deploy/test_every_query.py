@@ -32,10 +32,11 @@ from closedloop.local.addresses import Ports
 from closedloop.local.ports import free_port
 from closedloop.local.stack import Stack
 from closedloop.local.testing import temporary_folder
-from deploy.indicator_events import messages
+from deploy.indicator_events import messages, past_messages
 from deploy.promql import PROMETHEUS, ROOT, dashboards, quantity, queries, rules, tool
-from deploy.watching import query, wait_until
+from deploy.watching import query
 from e2e.conftest import call
+from faults.evidence import wait_until
 
 RUNBOOK = ROOT / "docs/runbook.md"
 EVERYTHING_WITHIN_S = 60
@@ -131,6 +132,7 @@ async def every_indicator_moves(stack: Stack) -> None:
     # event time passes with the latest event of each partition: what happened ten minutes ago is judged at once
     times = {"before": (now - timedelta(minutes=10)).isoformat(), "latest": now.isoformat()}
     sink = KafkaSink(KafkaSettings(bootstrap=stack.bootstrap), "test")
+    await sink.publish(list(past_messages(now)))
     for name, at in times.items():
         await sink.publish(list(messages(at, name)))
     await sink.stop()

@@ -18,20 +18,23 @@ from deploy.watching import (
     CONSUMING,
     calm_events,
     caught_up,
+    check_counted,
     failing_orders,
+    lag,
     positions,
     published,
     query,
     send,
     services_of,
     shown,
-    wait_until,
 )
-from faults import checker
+from faults.evidence import wait_until
+from faults.reading import now
 from faults.traffic import Sent
 
 BACKUP = Path(__file__).parents[2] / "deploy" / "backup" / "backup.py"
-WITHIN_S = 60
+STATED_WITHIN_S = 180
+"""Where all comes within a minute, only the clock moves kpi's frontier: after a minute's rest, and less a minute."""
 
 
 @dataclass
@@ -56,21 +59,23 @@ def drill() -> Iterator[Drill]:
         first = calm_events(1, 200)
         send(stack, [*first, *failing_orders(1)], sent)
         wait_until(
-            lambda: {"recoveries", "tickets"} <= {t for (t, _), at in positions(stack, "kpi").items() if at}, WITHIN_S, "said"
+            lambda: {"recoveries", "tickets"} <= {t for (t, _), at in positions(stack, "kpi").items() if at},
+            STATED_WITHIN_S,
+            "said",
         )
         send(stack, calm_events(2, 50), sent)
         backup(stack, "dump", backups)  # while those are being read
         send(stack, [*calm_events(3, 200), *failing_orders(2), *first[:30]], sent)
-        wait_until(lambda: breached(stack) == 2 and caught_up(stack), WITHIN_S, "all was read and said")
-        at = checker.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        wait_until(lambda: breached(stack) == 2 and caught_up(stack), STATED_WITHIN_S, "all was read and said")
+        at = now().strftime("%Y-%m-%dT%H:%M:%SZ")
         before, ids = shown(services_of(stack), at), published(stack)
         lose_the_database(stack)
         backup(stack, "restore", backups, "--into", prepare.DATABASE)
         start_again(stack, CONSUMING)
-        behind = {name: checker.lag(stack.bootstrap, positions(stack, name)) for name in CONSUMING}
+        behind = {name: lag(stack, positions(stack, name)) for name in CONSUMING}
         for name in CONSUMING:
             stack.service(name).start()
-        wait_until(lambda: breached(stack) == 2 and caught_up(stack), WITHIN_S, "all was read and said again")
+        wait_until(lambda: breached(stack) == 2 and caught_up(stack), STATED_WITHIN_S, "all was read and said again")
         yield Drill(stack, backups, sent, at, before, ids, behind)
 
 
@@ -105,7 +110,7 @@ def start_again(stack: Stack, names: tuple[str, ...]) -> None:
 
 def test_the_restored_services_read_again_what_came_after_the_backup(drill: Drill) -> None:
     assert all(behind > 0 for behind in drill.behind.values()), drill.behind
-    written = sum(checker.lag(drill.stack.bootstrap, {tp: 0}) for tp in positions(drill.stack, "kpi"))
+    written = lag(drill.stack, dict.fromkeys(positions(drill.stack, "kpi"), 0))
     assert drill.behind["kpi"] < written, "the backup held nothing"
 
 
@@ -113,7 +118,9 @@ def test_indicators_recoveries_and_tickets_are_as_if_nothing_had_been_lost(drill
     assert len(drill.before["recoveries"]) > 30
     assert {trigger for _, trigger, _ in drill.before["tickets"].values()} >= {"escalated", "indicator"}
     assert shown(services_of(drill.stack), drill.at) == drill.before
-    assert checker.check_indicators(services_of(drill.stack), drill.sent, checker.now()) == 30
+    moved, tickets = check_counted(drill.stack, services_of(drill.stack), drill.sent)
+    assert len(moved) > 20, moved
+    assert min(tickets["topic"], tickets["indicator"]) > 0, tickets
 
 
 def test_what_is_published_again_has_the_same_ids(drill: Drill) -> None:
@@ -121,7 +128,6 @@ def test_what_is_published_again_has_the_same_ids(drill: Drill) -> None:
     for topic, before in drill.ids_before.items():
         assert set(ids[topic]) == set(before), topic
         assert len(ids[topic]) > len(before), f"{topic}: nothing was published again"
-    checker.check_own_events(services_of(drill.stack), drill.stack.bootstrap, checker.now())
 
 
 def test_the_drill_passes_beside_the_running_services_and_leaves_nothing(drill: Drill) -> None:
@@ -139,7 +145,7 @@ def test_kpi_is_made_anew_from_the_retained_topics(drill: Drill) -> None:
     query(stack.admin_url, "DROP SCHEMA kpi CASCADE")
     start_again(stack, ("kpi",))
     stack.service("kpi").start()
-    wait_until(lambda: breached(stack) == 2 and caught_up(stack), WITHIN_S, "kpi has read everything")
+    wait_until(lambda: breached(stack) == 2 and caught_up(stack), STATED_WITHIN_S, "kpi has read everything")
     assert shown(services_of(stack), drill.at) == drill.before
     again = published(stack)
     assert {topic: set(found) for topic, found in again.items()} == {topic: set(found) for topic, found in ids.items()}

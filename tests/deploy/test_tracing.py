@@ -17,8 +17,8 @@ from closedloop.local.addresses import Ports
 from closedloop.local.stack import Stack
 from closedloop.local.testing import temporary_folder
 from deploy.otlp_collector import Collector, Exported, collecting
-from deploy.watching import wait_until
-from faults.checker import read_topic
+from faults.evidence import wait_until
+from faults.reading import read_topic
 
 WITHIN_S = 30
 PHONE = "+8613800138000"

@@ -3,8 +3,8 @@
 import asyncio
 import http.client
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -15,18 +15,14 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from closedloop.local.stack import Stack
 from faults import checker
+from faults.breaches import CRITICAL, rank_after
+from faults.evidence import Positions, wait_until
+from faults.indicators import check_indicators
+from faults.reading import Services, now, read_topic, said
 from faults.traffic import REST_BATCH, Event, Sent, events, incident
 
 CONSUMING = ("kpi", "ticketing", "recovery")
 OWN_TOPICS = ("indicators", "tickets", "recoveries")
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Asks until it holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.2)
 
 
 def calm_events(seed: int, count: int) -> list[Event]:
@@ -87,7 +83,7 @@ def query(url: str, statement: str) -> list[asyncpg.Record]:
     return asyncio.run(fetch())
 
 
-def positions(stack: Stack, service: str) -> dict[tuple[str, int], int]:
+def positions(stack: Stack, service: str) -> Positions:
     """Where it goes on reading."""
     rows = query(stack.database_url(service), "SELECT topic, partition, next_offset FROM consumer_offset")
     return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
@@ -99,26 +95,60 @@ def caught_up(stack: Stack) -> bool:
     read = " UNION ALL ".join(f"SELECT topic, partition, next_offset FROM {name}.consumer_offset" for name in CONSUMING)
     if query(stack.admin_url, f"SELECT FROM ({outboxes}) AS unsaid LIMIT 1"):
         return False
-    found = [(TopicPartition(row["topic"], row["partition"]), row["next_offset"]) for row in query(stack.admin_url, read)]
+    found = [((row["topic"], row["partition"]), row["next_offset"]) for row in query(stack.admin_url, read)]
+    ends = ends_of(stack, [place for place, _ in found])
+    return bool(found) and all(offset >= ends[place] for place, offset in found)
+
+
+def ends_of(stack: Stack, places: Iterable[tuple[str, int]]) -> Positions:
+    """(topic, partition) → the position after its last record, all asked for at once."""
     admin = AdminClient({"bootstrap.servers": stack.bootstrap})
-    ends = {tp: told.result(20).offset for tp, told in admin.list_offsets({tp: OffsetSpec.latest() for tp, _ in found}).items()}
-    return bool(found) and all(offset >= ends[tp] for tp, offset in found)
+    asked = admin.list_offsets({TopicPartition(topic, partition): OffsetSpec.latest() for topic, partition in places})
+    return {(tp.topic, tp.partition): told.result(20).offset for tp, told in asked.items()}
 
 
-def services_of(stack: Stack, **ports: int) -> checker.Services:
+def lag(stack: Stack, positions: Positions) -> int:
+    """How many records lie after these positions."""
+    ends = ends_of(stack, positions)
+    return sum(max(0, ends[place] - offset) for place, offset in positions.items())
+
+
+def services_of(stack: Stack, **ports: int) -> Services:
     """Where the checker asks."""
-    return checker.Services(**{name: stack.ports.of(name) for name in CONSUMING} | ports, token=stack.token("admin"))
+    return Services(**{name: stack.ports.of(name) for name in CONSUMING} | ports, token=stack.token("admin"))
+
+
+def check_counted(stack: Stack, services: Services, sent: Sent) -> tuple[set[str], Counter[str]]:
+    """Every indicator, every ticket and every own event is what follows from all that was sent, each event counted once. A breach
+    may be said while this is looked at: then it is looked at again. Returns the indicators that moved and how many tickets there
+    are of each kind."""
+    while True:
+        breached = breaches(stack)
+        wait_until(lambda: caught_up(stack), 60, "the breaches were read too")
+        try:
+            own = checker.check_own_events(services, stack.bootstrap)
+            moved = check_indicators(services, [*sent.good.values(), *own], now())
+            return moved, checker.check_tickets(services, sent, breached, lambda: breaches(stack))
+        except AssertionError:
+            if breaches(stack) == breached:
+                raise
+
+
+def breaches(stack: Stack) -> list[Event]:
+    """What kpi said of critical breaches."""
+    breached = [event for event in said(stack.bootstrap, "indicators") if event["type"] == "indicator.breached.v1"]
+    return [event for event in breached if rank_after(event) == CRITICAL]
 
 
 def published(stack: Stack) -> dict[str, list[str]]:
     """The ids that stand on each topic of our own, as often as they stand there."""
     return {
-        topic: sorted(json.loads(value or b"{}")["id"] for _, value, _ in checker.read_topic(stack.bootstrap, topic))
+        topic: sorted(json.loads(value or b"{}")["id"] for _, value, _ in read_topic(stack.bootstrap, topic))
         for topic in OWN_TOPICS
     }
 
 
-def shown(services: checker.Services, at: str) -> dict[str, Any]:
+def shown(services: Services, at: str) -> dict[str, Any]:
     """What the services' users see: each indicator's sums, the queue, the tickets."""
     indicators = {
         item["id"]: services.get(services.kpi, f"/v1/indicators/{item['id']}/value?window=7d&at={at}")
@@ -127,7 +157,11 @@ def shown(services: checker.Services, at: str) -> dict[str, Any]:
     recoveries = services.all_of(services.recovery, "/v1/recoveries")
     tickets = services.all_of(services.ticketing, "/v1/tickets")
     return {
-        "indicators": {name: (round(found["numerator"], 6), found.get("denominator")) for name, found in indicators.items()},
+        "indicators": {
+            # what is reported alone has no numerator
+            name: (found["numerator"] and round(found["numerator"], 6), found["denominator"], found["sample"])
+            for name, found in indicators.items()
+        },
         "recoveries": {r["recovery_id"]: (r["customer_id"], r["status"], r["deadline"]) for r in recoveries},
         "tickets": {t["id"]: (t["cause"], t["trigger"], t["stage"]) for t in tickets},
     }
