@@ -60,7 +60,13 @@ def test_the_demos_traffic_is_accepted_and_counted_until_ctrl_c(stack: Stack, tm
     said = tmp_path / "said"
     with said.open("wb") as output:
         demo = subprocess.Popen(
-            ["make", "-C", str(ROOT), "demo", "SPEED=600"], env=environment, stdout=output, stderr=output, start_new_session=True
+            ["make", "-C", str(ROOT), "demo", "SPEED=600"],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            # a terminal's job listens to Ctrl-C, also where these tests run in the background of a shell, which does not
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         until(lambda: "Now all events" in said.read_text(), demo, said)
