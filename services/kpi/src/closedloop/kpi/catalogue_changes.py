@@ -60,7 +60,7 @@ class CatalogueChanges:
 
         async def act(connection: Connection) -> tuple[int, Any]:
             now = await saved_entries.lock(connection)
-            if await self._version(connection, indicator.id, now):
+            if await self._version(connection, indicator.id):
                 raise Conflict(f"{indicator.id} exists; PUT /v1/indicators/{indicator.id} saves its next version.")
             return 201, await self._save(connection, indicator.id, 0, body.entry, body.reason, now, principal)
 
@@ -93,7 +93,7 @@ class CatalogueChanges:
     ) -> tuple[int, Any]:
         async def act(connection: Connection) -> tuple[int, Any]:
             now = await saved_entries.lock(connection)
-            current = await self._version(connection, indicator_id, now)
+            current = await self._version(connection, indicator_id)
             if not current:
                 raise NotFound(f"No indicator has the id {indicator_id[:64]!r}; POST /v1/indicators makes a new one.")
             check_version(version, current)
@@ -116,7 +116,7 @@ class CatalogueChanges:
             await self._live.refresh(connection)
         return answer
 
-    async def _version(self, connection: Connection, indicator_id: str, now: datetime) -> int:
+    async def _version(self, connection: Connection, indicator_id: str) -> int:
         """The highest version that is in force or saved for later; 0 where there is none, or it was retired."""
         saved = await saved_entries.read_versions(connection, indicator_id)
         indicator = (await self._live.refresh(connection)).catalogue.get(indicator_id)
