@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
+# where it is set, every process would compile all its libraries anew: seconds of CPU at each start of a service
+unexport PYTHONDONTWRITEBYTECODE
 PACKAGES := libs/common libs/cli local services/ingest services/kpi services/ticketing services/recovery
 READY := .venv/.ready
 

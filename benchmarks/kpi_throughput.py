@@ -46,7 +46,8 @@ from closedloop.kpi.compaction import Compaction
 from closedloop.kpi.consumer import KpiProcessor, Payload
 from closedloop.kpi.counting import Counting
 from closedloop.kpi.domain.catalogue import Catalogue
-from closedloop.kpi.main import MIGRATIONS, calm_collector
+from closedloop.kpi.main import calm_collector
+from closedloop.kpi.migrate import MIGRATIONS
 from closedloop.kpi.settings import MEGABYTE, KpiSettings
 from closedloop.local.kafka import KafkaServer
 from closedloop.local.ports import free_port

@@ -1,11 +1,13 @@
 """Fixtures for all tests: see closedloop.local.testing. On the machine of CI a test that is skipped fails."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import hypothesis
 import pytest
+
+from schemas import Schemas
 
 pytest_plugins = ("closedloop.local.testing",)
 
@@ -23,6 +25,14 @@ MAY_BE_ABSENT = {
     "ticketing/test_real_complaints.py",
 }
 """Each has a test on published data, which is no part of the repository and need not be on the machine of CI."""
+
+
+@pytest.fixture(scope="session")
+def schemas(postgres_admin_url: str) -> Iterator[Schemas]:
+    """Migrated databases on the shared server."""
+    schemas = Schemas(postgres_admin_url)
+    yield schemas
+    schemas.close()
 
 
 @pytest.hookimpl(wrapper=True)

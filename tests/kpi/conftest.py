@@ -1,30 +1,28 @@
 """A migrated schema for each test of kpi that wants one, in a database of its own."""
 
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
-import closedloop.kpi
-from closedloop.common.postgres.migrations import migrate
 from closedloop.common.postgres.pool import create_pool
+from closedloop.kpi.migrate import MIGRATIONS
 from kpi.counting import Engine
 from kpi.desk import Desk, desk_over
-
-MIGRATIONS = Path(closedloop.kpi.__file__).parent / "migrations"
+from schemas import Migrated, Schemas
 
 
 @pytest.fixture
-def kpi_url(database_url: str, unique_name: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The service role's URL of a fresh, migrated database."""
-    parts = urlsplit(database_url)
-    url = f"postgresql://{unique_name}_kpi:secret@{parts.hostname}:{parts.port}{parts.path}"
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    with ThreadPoolExecutor(1) as apart:
-        apart.submit(migrate, "kpi", url, MIGRATIONS).result()
-    return url
+def kpi_database(schemas: Schemas) -> Iterator[Migrated]:
+    """A fresh, migrated database."""
+    with schemas.copied("kpi", MIGRATIONS) as database:
+        yield database
+
+
+@pytest.fixture
+def kpi_url(kpi_database: Migrated) -> str:
+    """The URL of the service's role on it."""
+    return kpi_database.service_url
 
 
 @pytest.fixture

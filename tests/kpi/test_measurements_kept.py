@@ -6,11 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 from closedloop.common.postgres.migrations import migrate
 from closedloop.kpi import measurement_store as store
-from kpi.conftest import MIGRATIONS
+from closedloop.kpi.migrate import MIGRATIONS
 from kpi.counting import Engine
 from kpi.desk import Desk
+from schemas import Migrated
 
 DELIVERY = "suspension_sms_delivery_rate"
 
@@ -24,8 +27,10 @@ def run(tool: str, *arguments: str) -> None:
 
 
 async def test_every_version_comes_back_and_the_next_is_numbered_on(
-    desk: Desk, engine: Engine, database_url: str, kpi_url: str, tmp_path: Path
+    desk: Desk, engine: Engine, kpi_database: Migrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    admin_url = kpi_database.admin_url
+    monkeypatch.setenv("DATABASE_URL", admin_url)
     row = {"period": "2024-05", "region": "NJ", "numerator": 90, "denominator": 100}
     await desk.report(DELIVERY, row)
     await desk.report(DELIVERY, row | {"numerator": 95, "reason": "late extract"})
@@ -33,11 +38,11 @@ async def test_every_version_comes_back_and_the_next_is_numbered_on(
     before = await desk.get(path)
     schema = await engine.pool.fetchval("SELECT current_schema()")
     dumped = str(tmp_path / "measurements.sql")
-    await asyncio.to_thread(run, "pg_dump", database_url, "--data-only", "--table", f"{schema}.measurement", "--file", dumped)
-    await asyncio.to_thread(run, "psql", database_url, "-v", "ON_ERROR_STOP=1", "-c", f"DROP SCHEMA {schema} CASCADE")
+    await asyncio.to_thread(run, "pg_dump", admin_url, "--data-only", "--table", f"{schema}.measurement", "--file", dumped)
+    await asyncio.to_thread(run, "psql", admin_url, "-v", "ON_ERROR_STOP=1", "-c", f"DROP SCHEMA {schema} CASCADE")
     with ThreadPoolExecutor(1) as apart:
-        apart.submit(migrate, "kpi", kpi_url, MIGRATIONS).result()
-    await asyncio.to_thread(run, "psql", database_url, "-v", "ON_ERROR_STOP=1", "-f", dumped)
+        apart.submit(migrate, "kpi", kpi_database.service_url, MIGRATIONS).result()
+    await asyncio.to_thread(run, "psql", admin_url, "-v", "ON_ERROR_STOP=1", "-f", dumped)
     await engine.pool.expire_connections()
     assert await desk.get(path) == before
     await desk.report(DELIVERY, row | {"numerator": 96, "reason": "later still"})

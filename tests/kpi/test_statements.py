@@ -3,20 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import polars as pl
 import pytest
 
-import closedloop.kpi
 from closedloop.common.consumer.frontier import GRACE
 from closedloop.common.events.decoder import check, check_topic, decode_structured
 from closedloop.common.events.model import IndicatorBreached, IndicatorRecovered
-from closedloop.common.postgres.migrations import migrate
 from closedloop.common.postgres.pool import Pool, create_pool
 from closedloop.kpi import statement_store
 from closedloop.kpi import store as segment_store
@@ -60,18 +56,11 @@ class Buckets:
 
 
 @pytest.fixture
-async def pool(database_url: str, unique_name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
+async def pool(kpi_url: str) -> AsyncIterator[Pool]:
     """The service's own role on its migrated schema."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    address = urlsplit(database_url)
-    own_url = urlunsplit(address._replace(netloc=f"{unique_name}:secret@{address.hostname}:{address.port}"))
-    await asyncio.to_thread(migrate, "kpi", own_url, Path(closedloop.kpi.__file__).parent / "migrations")
-    pool = await create_pool(own_url, "kpi-test")
+    pool = await create_pool(kpi_url, "kpi-test")
     yield pool
     await pool.close()
-    admin = await asyncpg.connect(database_url)
-    await admin.execute(f'DROP OWNED BY "{unique_name}"; DROP ROLE "{unique_name}"')
-    await admin.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from closedloop.common.postgres.migrations import migrate
 from closedloop.common.postgres.pool import create_pool
 from closedloop.kpi.domain.statement import minute_at
-from kpi.conftest import MIGRATIONS
+from closedloop.kpi.migrate import MIGRATIONS
 from kpi.test_statements import NJ, NOON, SZ, WATCHING_FAILURES, Buckets, reach, said, state, statements_on
 
 

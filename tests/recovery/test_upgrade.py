@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from closedloop.common.postgres.migrations import migrate
-from closedloop.recovery.main import MIGRATIONS
+from closedloop.recovery.migrate import MIGRATIONS
 
 FIRST_DATA = """
 INSERT INTO signal (source, event_id, fingerprint, at, received_at, late, kind, customer_id, region)

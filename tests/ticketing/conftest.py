@@ -1,29 +1,28 @@
 """A migrated database of the ticketing service, its use cases, and its app."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from unittest.mock import patch
-from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from closedloop.common.postgres.migrations import migrate
 from closedloop.common.postgres.pool import Pool, create_pool
-from closedloop.ticketing.main import MIGRATIONS
+from closedloop.ticketing.migrate import MIGRATIONS
 from closedloop.ticketing.settings import TicketingSettings
+from schemas import Migrated, Schemas
 from ticketing.desk import Desk
 
 
 @pytest.fixture
-def ticketing_url(database_url: str, unique_name: str) -> Iterator[str]:
-    """The service role's URL of a migrated database."""
-    parts = urlsplit(database_url)
-    url = urlunsplit(parts._replace(netloc=f"{unique_name}_ticketing:secret@{parts.hostname}:{parts.port}"))
-    with patch.dict(os.environ, DATABASE_URL=database_url), ThreadPoolExecutor(1) as apart:
-        apart.submit(migrate, "ticketing", url, MIGRATIONS).result()
-    yield url
+def ticketing_database(schemas: Schemas) -> Iterator[Migrated]:
+    """A fresh, migrated database."""
+    with schemas.copied("ticketing", MIGRATIONS) as database:
+        yield database
+
+
+@pytest.fixture
+def ticketing_url(ticketing_database: Migrated) -> str:
+    """The URL of the service's role on it."""
+    return ticketing_database.service_url
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from closedloop.common.events.topics import TOPIC_OF_TYPE
 from closedloop.ticketing import schemas
 from closedloop.ticketing.consumer import SUBSCRIPTION
 from closedloop.ticketing.service import Asked
+from schemas import Migrated
 from ticketing.desk import Desk, breach_data, breached, complaint, enquiry, escalated, event, principal
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -118,7 +119,7 @@ async def test_a_burst_against_the_subjects_own_history_opens_a_ticket(desk: Des
     assert firing["regions"].keys() == {"NJ", "SZ"}
 
 
-async def test_live_and_catching_up_state_the_same(desk: Desk, database_url: str) -> None:
+async def test_live_and_catching_up_state_the_same(desk: Desk, ticketing_database: Migrated) -> None:
     """Step by step as it happens, and in one go afterwards: the same firings, the same tickets, under the same ids."""
     desk = desk.with_settings(hot_customers=40)
     events = sorted([*a_month(), *a_month(2, 20, "other"), *burst(60), *burst(50, NOON, "other")], key=lambda e: e.at)
@@ -136,7 +137,7 @@ async def test_live_and_catching_up_state_the_same(desk: Desk, database_url: str
     opened = await desk.all_tickets()
     assert {f["trigger"] for f in stated} == {"batch", "hot"}
 
-    await empty(database_url)
+    await empty(ticketing_database.admin_url)
     random.Random(3).shuffle(events)
     await desk.take(*events)
     await desk.state(end)

@@ -1,6 +1,5 @@
 """Running a service: its background jobs beside its HTTP app in one process, stopped in order."""
 
-import argparse
 import asyncio
 import contextlib
 import os
@@ -12,12 +11,12 @@ from typing import Final, Protocol
 
 import structlog
 import uvicorn
-from pydantic import ValidationError
 from starlette.types import ASGIApp
 
+from closedloop.common.command_line import EXIT_REFUSED
 from closedloop.common.consumer.failures import Kind, PositionRefused, classify
 from closedloop.common.http.protocol import HttpProtocol
-from closedloop.common.settings import ServerSettings, wrong_settings
+from closedloop.common.settings import ServerSettings
 from closedloop.common.telemetry import metrics
 from closedloop.common.telemetry.logging import configure_logging
 from closedloop.common.telemetry.tracing import configure_tracing
@@ -27,7 +26,6 @@ STOP_JOBS_S: Final = 12.0
 STOP_LATE_JOB_S: Final = 1.0
 LAG_PROBE_S: Final = 0.5
 EXIT_FAILED: Final = 70
-EXIT_REFUSED: Final = 78
 _exit_code = 0
 
 
@@ -136,23 +134,3 @@ def serve(service: str, app: ASGIApp, settings: ServerSettings) -> None:
         timeout_graceful_shutdown=8,
     )
     sys.exit(_exit_code)
-
-
-def command_line(
-    service: str, serve: Callable[[], None], migrate: Callable[[], None] | None = None, **others: tuple[Callable[[], None], str]
-) -> None:
-    """`python -m closedloop.<service> serve|migrate`, and `others` that the service can do: (what is done, what `--help` says)."""
-    offered = {"serve": (serve, "run the service until SIGTERM")}
-    if migrate is not None:
-        offered["migrate"] = (migrate, "create or upgrade its schema and role (DATABASE_URL is the administrator's)")
-    offered |= others
-    parser = argparse.ArgumentParser(prog=f"python -m closedloop.{service}")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, (_, about) in offered.items():
-        commands.add_parser(name, help=about)
-    chosen, _ = offered[parser.parse_args().command]
-    try:
-        chosen()
-    except ValidationError as error:
-        print(f"{service} cannot start: {wrong_settings(error)}.", file=sys.stderr)  # noqa: T201 (for whoever started it)
-        sys.exit(EXIT_REFUSED)

@@ -1,6 +1,5 @@
 """`python -m closedloop.ingest serve`."""
 
-from closedloop.common.service import command_line
-from closedloop.ingest.main import main
+from closedloop.common.command_line import command_line
 
-command_line("ingest", serve=main)
+command_line("ingest")

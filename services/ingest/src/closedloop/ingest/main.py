@@ -12,7 +12,8 @@ from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.events.topics import INPUT_TOPICS
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.kafka.client import KafkaSettings
-from closedloop.common.service import Every, jobs_running, serve
+from closedloop.common.service import Every, jobs_running
+from closedloop.common.service import serve as serve_app
 from closedloop.common.settings import AuthSettings
 from closedloop.ingest import metrics
 from closedloop.ingest.api import Doors, openapi_routes
@@ -67,7 +68,7 @@ def build(settings: IngestSettings, kafka: KafkaSettings, auth: AuthSettings) ->
     return app
 
 
-def main() -> None:
+def serve() -> None:
     """Serve until SIGTERM."""
     settings = IngestSettings()
     app = build(settings, KafkaSettings(), AuthSettings())
@@ -76,4 +77,4 @@ def main() -> None:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    serve("ingest", Front(app, app.state.express), settings)
+    serve_app("ingest", Front(app, app.state.express), settings)

@@ -1,6 +1,9 @@
 """`python -m closedloop.kpi serve|migrate|rules`."""
 
-from closedloop.common.service import command_line
-from closedloop.kpi.main import migrate, print_rules, serve
+from closedloop.common.command_line import MIGRATES, command_line
 
-command_line("kpi", serve, migrate, rules=(print_rules, "print Prometheus rules for the indicator catalogue"))
+command_line(
+    "kpi",
+    migrate=MIGRATES,
+    rules="print Prometheus rules for the indicator catalogue",
+)

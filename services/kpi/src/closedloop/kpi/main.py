@@ -2,9 +2,7 @@
 
 import contextlib
 import gc
-import sys
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Final, cast
 
 from fastapi import FastAPI
@@ -13,7 +11,6 @@ from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.consuming import Parts, consuming, operations_routes
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.kafka.client import KafkaSettings
-from closedloop.common.postgres.migrations import migrate as migrate_schema
 from closedloop.common.service import Every, Job
 from closedloop.common.service import serve as serve_app
 from closedloop.common.settings import AuthSettings, OperatorSettings
@@ -34,7 +31,6 @@ from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.gauges import Gauges
 from closedloop.kpi.live import Assembly, CatalogueWatch, Live, LiveProcessor, LiveStatements
 from closedloop.kpi.measurements import Measurements
-from closedloop.kpi.prometheus_rules import rules_of
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.reported_values import ReportedValues
 from closedloop.kpi.reports import api as reports
@@ -47,7 +43,6 @@ from closedloop.kpi.states import States
 from closedloop.kpi.values import Values
 
 SERVICE: Final = "kpi"
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
 GAUGES_S: Final = 15.0
 ESCALATE_S: Final = 15.0
 COMPACT_S: Final = 5.0
@@ -158,13 +153,3 @@ def serve() -> None:
     settings = KpiSettings()
     files, _ = read_entries()
     serve_app(SERVICE, build(settings, KafkaSettings(), AuthSettings(), OperatorSettings(), files), settings)
-
-
-def print_rules() -> None:
-    """Prometheus rules for the catalogue of the files, to standard output."""
-    sys.stdout.write(rules_of(read_entries()[1]))
-
-
-def migrate() -> None:
-    """Create or upgrade the schema and the role."""
-    migrate_schema(SERVICE, KpiSettings().database_url.get_secret_value(), MIGRATIONS)

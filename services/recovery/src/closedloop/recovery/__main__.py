@@ -1,6 +1,5 @@
 """`python -m closedloop.recovery serve|migrate`."""
 
-from closedloop.common.service import command_line
-from closedloop.recovery.main import migrate, serve
+from closedloop.common.command_line import MIGRATES, command_line
 
-command_line("recovery", serve, migrate)
+command_line("recovery", migrate=MIGRATES)

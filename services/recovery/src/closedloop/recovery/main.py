@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
@@ -12,7 +11,6 @@ from closedloop.common.consumer.rows import RowProcessor
 from closedloop.common.consuming import Parts, consuming, operations_routes
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.kafka.client import KafkaSettings
-from closedloop.common.postgres.migrations import migrate as migrate_schema
 from closedloop.common.service import Every, Job
 from closedloop.common.service import serve as serve_app
 from closedloop.common.settings import AuthSettings
@@ -27,7 +25,6 @@ from closedloop.recovery.store.clock import Clock
 from closedloop.recovery.upkeep import Upkeep
 
 SERVICE: Final = "recovery"
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
 TEND_S: Final = 1.0
 MEASURE_S: Final = 5.0
 FORGET_S: Final = 600.0
@@ -68,8 +65,3 @@ def serve() -> None:
     """Run until SIGTERM."""
     settings = RecoverySettings()
     serve_app(SERVICE, build(settings, KafkaSettings(), AuthSettings()), settings)
-
-
-def migrate() -> None:
-    """Create or upgrade the schema and the role."""
-    migrate_schema(SERVICE, RecoverySettings().database_url.get_secret_value(), MIGRATIONS)

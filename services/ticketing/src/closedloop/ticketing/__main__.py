@@ -1,6 +1,5 @@
 """`python -m closedloop.ticketing serve|migrate`."""
 
-from closedloop.common.service import command_line
-from closedloop.ticketing.main import migrate, serve
+from closedloop.common.command_line import MIGRATES, command_line
 
-command_line("ticketing", serve, migrate)
+command_line("ticketing", migrate=MIGRATES)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -11,7 +10,6 @@ from closedloop.common.consumer.rows import RowProcessor
 from closedloop.common.consuming import Parts, consuming, operations_routes
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.kafka.client import KafkaSettings
-from closedloop.common.postgres.migrations import migrate as migrate_schema
 from closedloop.common.service import Every, Job
 from closedloop.common.service import serve as serve_app
 from closedloop.common.settings import AuthSettings, OperatorSettings
@@ -22,7 +20,6 @@ from closedloop.ticketing.service import Tickets
 from closedloop.ticketing.settings import TicketingSettings
 
 SERVICE = "ticketing"
-MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def build(settings: TicketingSettings, kafka: KafkaSettings, auth: AuthSettings, operator: OperatorSettings) -> FastAPI:
@@ -57,8 +54,3 @@ def serve() -> None:
     """Run until SIGTERM."""
     settings = TicketingSettings()
     serve_app(SERVICE, build(settings, KafkaSettings(), AuthSettings(), OperatorSettings()), settings)
-
-
-def migrate() -> None:
-    """Bring the schema up to date."""
-    migrate_schema(SERVICE, TicketingSettings().database_url.get_secret_value(), MIGRATIONS)
