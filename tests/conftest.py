@@ -35,6 +35,17 @@ def schemas(postgres_admin_url: str) -> Iterator[Schemas]:
     schemas.close()
 
 
+LONG = ("faults", "deploy", "e2e")
+"""Folders whose files take minutes each: begun first, so that none is left for the end, when two workers would wait for it."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long ones first; otherwise as they were found."""
+    tests = config.rootpath / "tests"
+    places = {folder: place for place, folder in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.relative_to(tests).parts[0], len(LONG)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
