@@ -15,6 +15,9 @@ pytest_plugins = ("closedloop.local.testing",)
 hypothesis.settings.register_profile("closedloop", deadline=None)
 hypothesis.settings.load_profile("closedloop")
 
+# brokers that live for a minute: what Java's second compiler would make fast costs more than it saves
+os.environ.setdefault("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseG1GC -XX:TieredStopAtLevel=1")
+
 TOOLS_REQUIRED = os.environ.get("CLOSEDLOOP_TOOLS_REQUIRED") == "1"
 """Set by .ci/run, once `make deploy-tools` has installed everything: what skips then would be checked by nobody."""
 MAY_BE_ABSENT = {

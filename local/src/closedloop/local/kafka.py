@@ -19,6 +19,7 @@ from closedloop.local.problems import LocalStackError
 from closedloop.local.state import StateFolder
 
 _READY = "Kafka Server started"
+_PERFORMANCE = "-XX:+UseG1GC -XX:MaxGCPauseMillis=20"
 
 _LOGGING = """\
 status=warn
@@ -35,6 +36,7 @@ class KafkaServer(Part):
     """One broker and controller in one process. Its data in `folder` survives `stop`, `kill` and a new object.
 
     With `security` clients need a user and a password and may do what rules allow; without, everyone may do everything.
+    KAFKA_JVM_PERFORMANCE_OPTS in the environment replaces Java's options as it does for Kafka's own scripts.
     `advertised_port` is what clients are told to connect to (a proxy's port, in fault tests); `overrides` are lines of
     server.properties that win over ours; `java_options` replace those that make it start quickly.
     """
@@ -134,8 +136,7 @@ class KafkaServer(Part):
             *options,
             "-Xms64m",
             f"-Xmx{self._heap_mb}m",
-            "-XX:+UseG1GC",
-            "-XX:MaxGCPauseMillis=20",
+            *os.environ.get("KAFKA_JVM_PERFORMANCE_OPTS", _PERFORMANCE).split(),
             "-Djava.awt.headless=true",
             f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
             "-cp",
