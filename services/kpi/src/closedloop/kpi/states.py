@@ -13,7 +13,7 @@ from closedloop.common.http.preconditions import check_version, forget_keys, onc
 from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound
 from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import state_store as store
-from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.expressions import suggestion
 from closedloop.kpi.domain.states import LEVELS, Evidence
 from closedloop.kpi.domain.thresholds import Threshold
@@ -40,7 +40,7 @@ class States:
     async def list(self, narrowed: store.Narrowed, owner: str | None, cursor: str | None, limit: int) -> Page[StateView]:
         """By name. `narrowed.regions` must come from the principal."""
         after = decode_cursor(cursor, (_TEXT,))
-        known = [i.id for i in self._catalogue.from_events if owner is None or i.owner == owner]
+        known = [i.id for i in self._catalogue.indicators if owner is None or i.owner == owner]
         wanted = [id for id in known if narrowed.indicators is None or id in narrowed.indicators]
         asked = store.Narrowed(narrowed.regions, narrowed.states, wanted)
         rows = await store.read_states(self._pool, asked, after[0] if after else None, limit + 1)
@@ -138,15 +138,15 @@ class States:
 
     def _check(self, body: NewSilence, principal: Principal) -> None:
         """What it names must be there, and inside of the token's regions."""
-        named = list(self._catalogue.from_events)
+        named = list(self._catalogue.indicators)
         if body.indicator_id is not None:
-            indicator = self._catalogue.counted(body.indicator_id)
+            indicator = self._catalogue.get(body.indicator_id)
             if indicator is None:
                 close = suggestion(body.indicator_id, [i.id for i in named])
-                problem = f"{body.indicator_id!r} is no indicator that is computed from events{close}"
+                problem = f"{body.indicator_id!r} is no indicator's id{close}"
                 raise InvalidRequest(f"indicator_id: {problem}", field="indicator_id")
             named = [indicator]
-        judged = {name for i in named for rule in (i.threshold, i.control) if rule is not None for name in rule.by}
+        judged = {name for indicator in named for name in _judged_by(indicator)}
         for name in body.dimensions:
             if name not in judged:
                 have = ", ".join(sorted(judged)) or "none"
@@ -161,9 +161,9 @@ class States:
 
     def _view(self, row: store.Row) -> StateView:
         evidence = Evidence(None, 0, 0, 0) if row["evidence"] is None else msgspec.convert(row["evidence"], Evidence)
-        indicator = self._catalogue.counted(row["indicator_id"])
+        indicator = self._catalogue.get(row["indicator_id"])
         pending = row["state"] == "pending" and row["suppressed_by"] is None
-        rule = indicator.threshold if indicator is not None else None
+        rule = indicator.threshold if isinstance(indicator, EventIndicator) else None
         clocks = [since for since in (row["warning_since"], row["critical_since"]) if since is not None]
         lasting = rule.for_minutes if isinstance(rule, Threshold) else 0
         said = row["said"] or {}
@@ -193,6 +193,14 @@ class States:
             escalations=row["escalations"],
             version=row["version"],
         )
+
+
+def _judged_by(indicator: Indicator) -> set[str]:
+    """The dimensions that its series may have."""
+    if indicator.is_judged_by_period:
+        return {REGION}
+    rules = (indicator.threshold, indicator.control) if isinstance(indicator, EventIndicator) else ()
+    return {name for rule in rules if rule is not None for name in rule.by}
 
 
 def _time(minute: int | None) -> datetime | None:
