@@ -9,9 +9,9 @@ from pydantic import BaseModel
 
 from closedloop.common.auth.principal import Principal
 from closedloop.common.http.pages import Page, decode_cursor, page_of
-from closedloop.common.http.preconditions import check_version, forget_keys, once
+from closedloop.common.http.preconditions import check_version, forget_keys, once_committed
 from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound
-from closedloop.common.postgres.pool import Pool
+from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi import state_store as store
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.expressions import suggestion
@@ -66,7 +66,7 @@ class States:
     ) -> tuple[int, Any]:
         """(status, body). Raises NotFound, PreconditionFailed; Conflict where there is nothing to answer for."""
 
-        async def act() -> tuple[int, Any]:
+        async def act(connection: Connection) -> tuple[int, Any]:
             row = _found(await store.read_state(connection, id, principal.region_filter(), lock=True))
             check_version(version, row["version"])
             if not row["rank"] or row["breach_id"] is None:
@@ -77,8 +77,7 @@ class States:
             row = await store.acknowledge(connection, row["series"], principal.subject, body.comment, at)
             return 200, self._view(row).model_dump(mode="json", by_alias=True)
 
-        async with self._pool.acquire() as connection, connection.transaction():
-            return await once(connection, key, principal.subject, _request("acknowledge", id, body), act)
+        return await once_committed(self._pool, key, principal.subject, f"acknowledge {id}", body, act)
 
     # --- silences ---
 
@@ -93,7 +92,7 @@ class States:
         """(status, body). Raises InvalidRequest, Forbidden."""
         self._check(body, principal)
 
-        async def act() -> tuple[int, Any]:
+        async def act(connection: Connection) -> tuple[int, Any]:
             start = body.start or await store.now(connection)
             if not start < body.until <= start + LONGEST_SILENCE:
                 days = LONGEST_SILENCE.days
@@ -109,15 +108,14 @@ class States:
             }
             return 201, _json(_silence(await store.add_silence(connection, asked)))
 
-        async with self._pool.acquire() as connection, connection.transaction():
-            return await once(connection, key, principal.subject, _request("silence", None, body), act)
+        return await once_committed(self._pool, key, principal.subject, "silence", body, act)
 
     async def end_silence(
         self, id: uuid.UUID, version: int, key: str | None, body: EndOfSilence, principal: Principal
     ) -> tuple[int, Any]:
         """(status, body). Raises NotFound, PreconditionFailed; Conflict where it is over."""
 
-        async def act() -> tuple[int, Any]:
+        async def act(connection: Connection) -> tuple[int, Any]:
             row = await store.lock_silence(connection, id, principal.region_filter())
             if row is None:
                 raise NotFound("There is no silence with this id that the token's regions cover; `GET /v1/silences` lists them.")
@@ -127,8 +125,7 @@ class States:
                 raise Conflict(f"It was over at {row['ends_at'].isoformat()}; what it held back until then stays held back.")
             return 200, _json(_silence(await store.end_silence(connection, id, principal.subject, body.comment, at)))
 
-        async with self._pool.acquire() as connection, connection.transaction():
-            return await once(connection, key, principal.subject, _request("end", id, body), act)
+        return await once_committed(self._pool, key, principal.subject, f"end silence {id}", body, act)
 
     async def forget_keys(self) -> None:
         """Drop the idempotency keys that nobody repeats any more."""
@@ -245,7 +242,3 @@ def _found(row: store.Row | None) -> store.Row:
     if row is None:
         raise NotFound("There is no series with this id in the token's regions; `GET /v1/states` lists those there are.")
     return row
-
-
-def _request(route: str, id: uuid.UUID | None, body: BaseModel) -> bytes:
-    return msgspec.json.encode([route, id, body.model_dump(mode="json", by_alias=True)])
