@@ -13,10 +13,11 @@ from fastapi import FastAPI
 from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.settings import AuthSettings
-from closedloop.kpi import api, measurements_api
+from closedloop.kpi import api, measurements_api, states_api
 from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.measurements import Measurements
 from closedloop.kpi.reported_values import ReportedValues
+from closedloop.kpi.states import States
 from closedloop.kpi.values import Values
 from closedloop.local.issuer import Issuer
 from kpi.counting import Engine
@@ -54,8 +55,15 @@ class Desk:
     async def get(
         self, path: str, status: int = 200, *, regions: tuple[str, ...] = ("*",), role: str = "analyst", **params: Any
     ) -> Any:
-        """The JSON answer."""
-        answer = await self._client.get(path, params=params, headers=self.headers(role, regions))
+        """The JSON answer. Without `params` the path may have its own."""
+        answer = await self._client.get(path, params=params or None, headers=self.headers(role, regions))
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def post(self, path: str, body: Any, status: int = 200, *, version: int | None = None) -> Any:
+        """Do something as a manager for all regions. The JSON answer."""
+        headers = self.headers("manager", ("*",)) | ({} if version is None else {"If-Match": f'"{version}"'})
+        answer = await self._client.post(path, json=body, headers=headers)
         assert answer.status_code == status, answer.text
         return answer.json()
 
@@ -100,7 +108,7 @@ async def desk_over(engine: Engine, folder: Path) -> AsyncIterator[Desk]:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
 
-    routers = [api.router, measurements_api.router]
+    routers = [api.router, measurements_api.router, states_api.router]
     app = create_app("kpi", "test", authenticator=Authenticator(auth), health=Health(), routers=routers, lifespan=lifespan)
     zone = ZoneInfo("Asia/Shanghai")
     app.state.catalogue = engine.catalogue
@@ -108,6 +116,7 @@ async def desk_over(engine: Engine, folder: Path) -> AsyncIterator[Desk]:
     app.state.measurements = Measurements(engine.pool, zone)
     events, reported = EventValues(engine.reader, engine.catalogue, zone), ReportedValues(app.state.measurements, zone)
     app.state.values = Values(events, reported, engine.catalogue)
+    app.state.states = States(engine.pool, engine.catalogue)
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kpi") as client:
         yield Desk(app, client, issuer, engine)

@@ -35,6 +35,7 @@ from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.gauges import Gauges
 from closedloop.kpi.live import Assembly, CatalogueWatch, Live, LiveProcessor
 from closedloop.kpi.measurements import Measurements
+from closedloop.kpi.period_statements import PeriodStatements
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.reported_values import ReportedValues
 from closedloop.kpi.reports.gathering import Gathering
@@ -82,6 +83,7 @@ def process(pool: Pool, put: Any = lambda _: None) -> Live:
             catalogue=catalogue,
             processor=KpiProcessor(catalogue, Counting(catalogue, 1 << 24, 0.5), timedelta(days=400)),
             statements=Statements(pool, no_frontier, catalogue, reader, ZONE),
+            period_statements=PeriodStatements(pool, no_frontier, catalogue, values, ZONE),
             escalations=Escalations(pool, catalogue, lambda: None),
             gauges=Gauges(pool, reader, catalogue, "1h", ZONE, 1000),
             values=values,

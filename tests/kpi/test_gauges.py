@@ -14,7 +14,7 @@ from closedloop.kpi import statement_store
 from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.statement import Series
-from closedloop.kpi.domain.states import Standing
+from closedloop.kpi.domain.states import Standing, State
 from closedloop.kpi.gauges import Gauges
 from kpi.counting import Engine
 from kpi.records import encoded, envelope, numbered, rating
@@ -60,6 +60,7 @@ indicators:
     unit: percent
     better: higher
     target: 99
+    warning: 98
     owner: network_operations
     dimensions: [region]
     collection: system_extract
@@ -144,6 +145,17 @@ async def test_a_series_that_is_judged_has_its_state_also_where_no_event_is_left
         labels("bad_share", region="SZ"): 2,
         labels("bad_share", region="CZ"): 1,
     }
+
+
+async def test_of_what_is_judged_by_its_period_the_whole_has_its_state_and_a_region_that_is_not_ok(
+    engine: Engine, catalogue: Catalogue
+) -> None:
+    states: list[tuple[dict[str, str], State]] = [({}, "ok"), ({"region": "NJ"}, "ok"), ({"region": "SZ"}, "warning")]
+    series = [Series("lines_faultless", dimensions, 1, Standing(state)) for dimensions, state in states]
+    async with engine.pool.acquire() as connection:
+        await statement_store.write_series(connection, "periods", series, {}, [])
+    await Gauges(engine.pool, Engine(engine.pool, catalogue).reader, catalogue, "1h", ZoneInfo("UTC"), 1000).refresh()
+    assert seen("kpi_indicator_state") == {labels("lines_faultless"): 0, labels("lines_faultless", region="SZ"): 2}
 
 
 async def test_what_is_more_than_the_bound_is_left_out_and_said_once(engine: Engine, catalogue: Catalogue) -> None:

@@ -200,10 +200,10 @@ async def test_a_bucket_ahead_of_the_frontier_is_found_when_time_gets_there(pool
 
 async def test_who_read_an_older_state_writes_nothing(pool: Pool) -> None:
     async with pool.acquire() as connection:
-        progress = await statement_store.read_progress(connection, "orders")
+        progress = await statement_store.read_progress(connection, "orders", [])
         assert await statement_store.advance(connection, "orders", progress.version)
         assert not await statement_store.advance(connection, "orders", progress.version)
-        again = await statement_store.read_progress(connection, "orders")
+        again = await statement_store.read_progress(connection, "orders", [])
         assert await statement_store.advance(connection, "orders", again.version)
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel
 
 from closedloop.common.auth.principal import Principal
-from closedloop.common.http.preconditions import check_version, once
+from closedloop.common.http.preconditions import check_version, once_committed
 from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound
 from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi import saved_entries
@@ -23,6 +23,7 @@ from closedloop.kpi.live import Live, LiveProcessor
 SETTLED_IN: Final = timedelta(minutes=2)
 """Transactions that began before an entry was saved count by the catalogue before; all of them are over by then."""
 PLACE: Final = "entry"
+Act = Callable[[Connection], Awaitable[tuple[int, Any]]]
 
 
 class CatalogueChanges:
@@ -101,18 +102,9 @@ class CatalogueChanges:
 
         return await self._once(what, body, key, principal, act)
 
-    async def _once(
-        self,
-        what: str,
-        body: BaseModel,
-        key: str | None,
-        principal: Principal,
-        act: Callable[[Connection], Awaitable[tuple[int, Any]]],
-    ) -> tuple[int, Any]:
-        asked = f"{what} {body.model_dump_json()}".encode()
+    async def _once(self, what: str, body: BaseModel, key: str | None, principal: Principal, act: Act) -> tuple[int, Any]:
+        answer = await once_committed(self._pool, key, principal.subject, what, body, act)
         async with self._pool.acquire() as connection:
-            async with connection.transaction():
-                answer = await once(connection, key, f"{principal.client}/{principal.subject}", asked, lambda: act(connection))
             await self._live.refresh(connection)
         return answer
 

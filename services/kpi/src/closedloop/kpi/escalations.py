@@ -10,11 +10,12 @@ from closedloop.common.events.model import IndicatorBreachData, IndicatorEscalat
 from closedloop.common.outbox.store import Outgoing, own_event, put
 from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import state_store as store
-from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.escalation import MOST, is_due
+from closedloop.kpi.domain.period_states import ESCALATE_AFTER_MINUTES as AFTER_A_PERIOD
 from closedloop.kpi.domain.statement import series_key
 from closedloop.kpi.domain.thresholds import ESCALATE_AFTER_MINUTES
-from closedloop.kpi.statements import SOURCE
+from closedloop.kpi.saying import SOURCE
 
 log = structlog.get_logger()
 AT_ONCE = 500
@@ -67,7 +68,9 @@ class Escalations:
             self._said()
 
     def _after(self, indicator_id: str, judged_by: str) -> int:
-        indicator = self._catalogue.counted(indicator_id)
-        if judged_by == "control" or indicator is None or indicator.threshold is None:
+        indicator = self._catalogue.get(indicator_id)
+        if indicator is not None and indicator.is_judged_by_period:
+            return AFTER_A_PERIOD
+        if judged_by == "control" or not isinstance(indicator, EventIndicator) or indicator.threshold is None:
             return ESCALATE_AFTER_MINUTES
         return indicator.threshold.escalate_after_minutes

@@ -20,7 +20,7 @@ from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import gauge_store as store
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.entries import ALL_DIMENSIONS
-from closedloop.kpi.domain.exporting import LEVELS, SAMPLE, STATE, Group, Row, exported_by, is_alarming, merged, within
+from closedloop.kpi.domain.exporting import LEVELS, SAMPLE, STATE, Group, Row, exported_by, is_alarming, merged, shows_state, within
 from closedloop.kpi.domain.rolling import figures_over_windows
 from closedloop.kpi.domain.windows import Window, minute_of, window_start
 from closedloop.kpi.reading import BucketReader
@@ -31,7 +31,7 @@ FIGURES: Final = {
     "numerator": "Numerator over the gauge window",
     "denominator": "Denominator over the gauge window",
     SAMPLE: "Events that stand in the value",
-    STATE: "0 ok, 1 pending, 2 warning, 3 critical; of the series that a threshold judges",
+    STATE: "0 ok, 1 pending, 2 warning, 3 critical; of what is judged by a period, the whole, and the regions that are not ok",
 }
 By = tuple[str, ...]
 Sums = tuple[Sequence[EventIndicator], pl.DataFrame]
@@ -72,8 +72,8 @@ REGISTRY.register(SERIES)
 
 
 class Gauges:
-    """At most `most` time series for all indicators together. Reported and composed ones have a target and their names, and no
-    value: their periods are days and months, which a scrape every 15 s says nothing about."""
+    """At most `most` time series for all indicators together. Reported and composed ones have a target, their names and their
+    state, and no value: their periods are days and months, which a scrape every 15 s says nothing about."""
 
     def __init__(self, pool: Pool, reader: BucketReader, catalogue: Catalogue, window: Window, zone: ZoneInfo, most: int) -> None:
         self._pool = pool
@@ -106,7 +106,8 @@ class Gauges:
         rows += [
             Row(one.indicator_id, tuple(sorted(one.dimensions.items())), {STATE: LEVELS[one.level]})
             for one in standing
-            if self._catalogue.counted(one.indicator_id) is not None
+            if (indicator := self._catalogue.get(one.indicator_id)) is not None
+            and shows_state(indicator, one.dimensions, one.level)
         ]
         named = _named(self._catalogue.indicators)
         # thousands of combinations take a while, and the consumer shares this loop

@@ -28,6 +28,7 @@ from closedloop.kpi.domain.columns import CONSUMED
 from closedloop.kpi.domain.versions import Written, in_force
 from closedloop.kpi.escalations import Escalations
 from closedloop.kpi.gauges import Gauges
+from closedloop.kpi.period_statements import PeriodStatements
 from closedloop.kpi.reports.service import Reports
 from closedloop.kpi.statements import Statements
 from closedloop.kpi.states import States
@@ -46,6 +47,7 @@ class Assembly:
     catalogue: Catalogue
     processor: KpiProcessor
     statements: Statements
+    period_statements: PeriodStatements
     escalations: Escalations
     gauges: Gauges
     values: Values

@@ -31,6 +31,7 @@ from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.gauges import Gauges
 from closedloop.kpi.live import Assembly, CatalogueWatch, Live, LiveProcessor, LiveStatements
 from closedloop.kpi.measurements import Measurements
+from closedloop.kpi.period_statements import PeriodStatements
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.reported_values import ReportedValues
 from closedloop.kpi.reports import api as reports
@@ -44,6 +45,7 @@ from closedloop.kpi.values import Values
 
 SERVICE: Final = "kpi"
 GAUGES_S: Final = 15.0
+PERIODS_S: Final = 15.0
 ESCALATE_S: Final = 15.0
 COMPACT_S: Final = 5.0
 WATCH_S: Final = 2.0
@@ -70,6 +72,7 @@ def build(
                     catalogue=catalogue,
                     processor=KpiProcessor(catalogue, counting, settings.retention),
                     statements=Statements(pool, parts.frontier.read, catalogue, reader, zone, parts.relay.wake),
+                    period_statements=PeriodStatements(pool, parts.frontier.read, catalogue, values, zone, parts.relay.wake),
                     escalations=Escalations(pool, catalogue, parts.relay.wake),
                     gauges=Gauges(pool, reader, catalogue, cast(Window, settings.gauge_window), zone, settings.max_exported_series),
                     values=values,
@@ -88,6 +91,7 @@ def build(
             jobs: dict[str, Job] = {
                 "catalogue": Every(WATCH_S, CatalogueWatch(pool, live).look),
                 "statements": LiveStatements(live),
+                "period statements": Every(PERIODS_S, lambda: live.now.period_statements.look()),
                 "escalations": Every(ESCALATE_S, lambda: live.now.escalations.look()),
                 "gauges": Every(GAUGES_S, lambda: live.now.gauges.refresh()),
                 "compaction": Every(COMPACT_S, compaction.compact),

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import statement_store as store
-from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.masks import Mask, Masks, Silence, inhibited, muted
 from closedloop.kpi.domain.statement import Statement, series_key
 from closedloop.kpi.domain.stating import NO_MASKS, MasksOf, Watch
@@ -27,6 +27,11 @@ class Masking:
         """As people have made them up to now."""
         async with self._pool.acquire() as connection:
             self._silences = await store.read_silences(connection, self._since, self._upto)
+
+    def silenced(self, indicator: Indicator) -> MasksOf:
+        """The masks of an indicator's series that nothing but silences holds back."""
+        silences = [silence for silence in self._silences if silence.indicator_id in (None, indicator.id)]
+        return lambda dimensions: Masks(_silenced(silences, indicator, dimensions)) if silences else NO_MASKS
 
     async def over(self, watch: Watch, made: Iterable[Statement]) -> MasksOf:
         """The masks of the watch's series. `made`: what was stated in this round, of its parent too."""
@@ -54,7 +59,7 @@ class Masking:
         return {series: sorted(found) for series, found in steps.items()}
 
 
-def _silenced(silences: Iterable[Silence], indicator: EventIndicator, dimensions: Mapping[str, str]) -> list[Mask]:
+def _silenced(silences: Iterable[Silence], indicator: Indicator, dimensions: Mapping[str, str]) -> list[Mask]:
     return [Mask(s.start, s.end, "silenced") for s in silences if s.matches(indicator.id, dimensions)]
 
 

@@ -39,6 +39,12 @@ async def read_now(connection: Connection) -> datetime:
     return now
 
 
+async def read_last_id(connection: Connection) -> int:
+    """Grows with every figure that is reported."""
+    last: int = await connection.fetchval("SELECT coalesce(max(id), 0) FROM measurement")
+    return last
+
+
 async def read_latest(connection: Connection, indicator_id: str, periods: Collection[str]) -> dict[Key, Latest]:
     """The newest version of each figure of these periods."""
     rows = await connection.fetch(

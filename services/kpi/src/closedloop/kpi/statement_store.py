@@ -20,19 +20,30 @@ STATED_BY: Final = "kpi"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the statements of one topic stand. `version` is its lock: who writes must have read the same."""
+    """Where the statements of one topic stand. `version` is its lock: who writes must have read the same. `elsewhere`: series of
+    its indicators that still stand under another topic, as when an indicator was judged in another way until now; they are
+    withdrawn there first."""
 
     version: int
     finished_days: Mapping[int, str]
     series: Mapping[str, Series]
+    elsewhere: frozenset[str]
 
 
-async def read_progress(connection: Connection, topic: str) -> Progress:
-    """The topic's progress; at its beginning where there is none."""
+async def read_progress(connection: Connection, topic: str, indicator_ids: Sequence[str]) -> Progress:
+    """The topic's progress; at its beginning where there is none. `indicator_ids`: those that are judged under it."""
     version = await connection.fetchval("SELECT version FROM statement_progress WHERE topic = $1", topic)
     days = await connection.fetch("SELECT day, content FROM statement_day WHERE topic = $1", topic)
     rows = await connection.fetch("SELECT * FROM statement_series WHERE topic = $1 ORDER BY series", topic)
-    return Progress(version or 0, {row["day"]: row["content"] for row in days}, {row["series"]: series_of(row) for row in rows})
+    others = await connection.fetch(
+        "SELECT series FROM statement_series WHERE indicator_id = ANY ($2::text[]) AND topic <> $1", topic, list(indicator_ids)
+    )
+    return Progress(
+        version or 0,
+        {row["day"]: row["content"] for row in days},
+        {row["series"]: series_of(row) for row in rows},
+        frozenset(row["series"] for row in others),
+    )
 
 
 def series_of(row: asyncpg.Record) -> Series:
@@ -154,6 +165,16 @@ async def read_silences(connection: Connection, since: int, upto: int) -> list[S
         Silence(row["indicator_id"], row["dimensions"], _minute_from(row["starts_at"]), _minute_from(row["ends_at"]))
         for row in rows
     ]
+
+
+async def read_silences_passed(connection: Connection, minute: int) -> tuple[int, int]:
+    """How many silences have begun by a minute, and how many are over: whenever one begins or ends, one of the two changes."""
+    row = await connection.fetchrow(
+        "SELECT count(*) FILTER (WHERE starts_at <= $1) AS begun, count(*) FILTER (WHERE ends_at <= $1) AS over FROM silence",
+        minute_at(minute),
+    )
+    assert row is not None  # noqa: S101 (an aggregate has a row)
+    return row["begun"], row["over"]
 
 
 def _minute_from(at: datetime) -> int:

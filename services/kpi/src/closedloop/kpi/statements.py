@@ -9,15 +9,12 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import structlog
-from prometheus_client import Counter, Gauge
 
-from closedloop.common.consumer.crashpoints import crashpoint
 from closedloop.common.consumer.failures import Kind as FailureKind
 from closedloop.common.consumer.failures import classify
 from closedloop.common.consumer.frontier import ReadFrontier
-from closedloop.common.events.model import IndicatorBreached, IndicatorRecovered
-from closedloop.common.outbox.store import Outgoing, own_event, put
 from closedloop.common.postgres.pool import Pool
+from closedloop.kpi import saying
 from closedloop.kpi import statement_store as store
 from closedloop.kpi.domain import stating
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
@@ -29,13 +26,8 @@ from closedloop.kpi.domain.thresholds import Control, Threshold
 from closedloop.kpi.masking import Masking
 
 log = structlog.get_logger()
-SOURCE: Final = "/closedloop/kpi"
 INTERVAL_S: Final = 2.0
 BACKOFF_MAX_S: Final = 10.0
-
-STATEMENTS = Counter("kpi_statements", "Statements made about indicators", ["indicator", "kind"])
-BREACHED = Gauge("kpi_breached_series", "Series that stand breached", ["indicator"])
-STATED_UNTIL = Gauge("kpi_stated_until_seconds", "Event time up to which statements were made", ["topic"])
 
 
 class Totals(Protocol):
@@ -120,10 +112,10 @@ class Statements:
         if self._reached.get(topic) == upto:
             return False
         contents = await self._buckets.contents(topic)
-        async with self._pool.acquire() as connection:
-            progress = await store.read_progress(connection, topic)
-        changed = [day for day, content in contents.items() if progress.finished_days.get(day) != content]
         watched = {watch.name: watch for watch in stating.watches(self._catalogue.on(topic))}
+        async with self._pool.acquire() as connection:
+            progress = await store.read_progress(connection, topic, [watch.indicator.id for watch in watched.values()])
+        changed = [day for day, content in contents.items() if progress.finished_days.get(day) != content]
         stated = {key: series for key, series in progress.series.items() if _is_watched(series, watched)}
         withdrawn = [series for key, series in progress.series.items() if key not in stated]
         lagging = [
@@ -134,22 +126,19 @@ class Statements:
         round_ = stating.plan(contents, changed, lagging, upto)
         finished = {day: contents[day] for day in round_.finished_days if day in changed}
         moved, made = await self._state(round_, watched, stated, finished)
+        moved = [series for series in moved if series.key not in progress.elsewhere]
+        made = [statement for statement in made if statement.series not in progress.elsewhere]
         made += [withdrawal_of(series, max(upto, series.stated_until + 1)) for series in withdrawn if series.is_breached]
         made.sort(key=lambda statement: (statement.end, statement.series))
         gone = [day for day in progress.finished_days if day not in contents]
         async with self._pool.acquire() as connection, connection.transaction():
-            if not await store.advance(connection, topic, progress.version):
+            if not await saying.write(connection, topic, progress, moved, withdrawn, made):
                 return True  # another process wrote this round; look again
-            await store.write_series(connection, topic, moved, progress.series, made)
-            await store.drop_series(connection, topic, [series.key for series in withdrawn])
-            await store.write_history(connection, made)
             await store.write_days(connection, topic, finished, gone)
-            await put(connection, [Outgoing(statement.subject, _event(statement)) for statement in made])
-            if made:
-                crashpoint("statements.before_commit")
+        standing = stated | {series.key: series for series in moved}
+        saying.tell(topic, round_.upto, [watch.indicator for watch in watched.values()], standing.values(), made)
         if made:
-            crashpoint("statements.after_commit")
-        self._tell(topic, round_.upto, stated | {series.key: series for series in moved}, made)
+            self._said()
         if round_.is_last:
             self._reached[topic] = upto
         return not round_.is_last
@@ -195,19 +184,6 @@ class Statements:
         totals = _joined(parts, Watch(indicator, control))
         return await asyncio.to_thread(stating.state_charts, indicator, control, self._zone, edges, totals, known, upto, masks_of)
 
-    def _tell(self, topic: str, upto: int, series: Mapping[str, Series], made: Sequence[Statement]) -> None:
-        STATED_UNTIL.labels(topic).set(upto * 60)
-        for indicator in self._catalogue.on(topic):
-            if indicator.threshold is not None or indicator.control is not None:
-                BREACHED.labels(indicator.id).set(sum(s.is_breached for s in series.values() if s.indicator_id == indicator.id))
-        for statement in made:
-            STATEMENTS.labels(statement.data.indicator_id, statement.kind).inc()
-            log.info(
-                "statement", series=statement.series, kind=statement.kind, reason=statement.reason, at=statement.at.isoformat()
-            )
-        if made:
-            self._said()
-
 
 def _is_watched(series: Series, watched: Mapping[str, Watch]) -> bool:
     """Whether the catalogue still judges it so, by the same dimensions."""
@@ -220,16 +196,3 @@ def _joined(totals: Sequence[pl.DataFrame], watch: Watch) -> pl.DataFrame:
     quantities = ("numerator", "sample") if watch.indicator.denominator is None else ("numerator", "denominator", "sample")
     schema: dict[str, type[pl.DataType]] = dict.fromkeys(watch.by_rule.by, pl.String) | {"minute": pl.Int64}
     return pl.DataFrame(schema=schema | dict.fromkeys(quantities, pl.Float64))
-
-
-def _event(statement: Statement) -> IndicatorBreached | IndicatorRecovered:
-    event: IndicatorBreached | IndicatorRecovered = own_event(
-        IndicatorBreached if statement.kind == "breached" else IndicatorRecovered,
-        id=statement.event_id,
-        source=SOURCE,
-        at=statement.at,
-        subject=statement.subject,
-        sequence=statement.sequence,
-        data=statement.data,
-    )
-    return event

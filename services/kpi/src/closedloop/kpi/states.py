@@ -9,11 +9,11 @@ from pydantic import BaseModel
 
 from closedloop.common.auth.principal import Principal
 from closedloop.common.http.pages import Page, decode_cursor, page_of
-from closedloop.common.http.preconditions import check_version, forget_keys, once
+from closedloop.common.http.preconditions import check_version, forget_keys, once_committed
 from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound
-from closedloop.common.postgres.pool import Pool
+from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi import state_store as store
-from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.expressions import suggestion
 from closedloop.kpi.domain.states import LEVELS, Evidence
 from closedloop.kpi.domain.thresholds import Threshold
@@ -40,7 +40,7 @@ class States:
     async def list(self, narrowed: store.Narrowed, owner: str | None, cursor: str | None, limit: int) -> Page[StateView]:
         """By name. `narrowed.regions` must come from the principal."""
         after = decode_cursor(cursor, (_TEXT,))
-        known = [i.id for i in self._catalogue.from_events if owner is None or i.owner == owner]
+        known = [i.id for i in self._catalogue.indicators if owner is None or i.owner == owner]
         wanted = [id for id in known if narrowed.indicators is None or id in narrowed.indicators]
         asked = store.Narrowed(narrowed.regions, narrowed.states, wanted)
         rows = await store.read_states(self._pool, asked, after[0] if after else None, limit + 1)
@@ -66,7 +66,7 @@ class States:
     ) -> tuple[int, Any]:
         """(status, body). Raises NotFound, PreconditionFailed; Conflict where there is nothing to answer for."""
 
-        async def act() -> tuple[int, Any]:
+        async def act(connection: Connection) -> tuple[int, Any]:
             row = _found(await store.read_state(connection, id, principal.region_filter(), lock=True))
             check_version(version, row["version"])
             if not row["rank"] or row["breach_id"] is None:
@@ -77,8 +77,7 @@ class States:
             row = await store.acknowledge(connection, row["series"], principal.subject, body.comment, at)
             return 200, self._view(row).model_dump(mode="json", by_alias=True)
 
-        async with self._pool.acquire() as connection, connection.transaction():
-            return await once(connection, key, principal.subject, _request("acknowledge", id, body), act)
+        return await once_committed(self._pool, key, principal.subject, f"acknowledge {id}", body, act)
 
     # --- silences ---
 
@@ -93,7 +92,7 @@ class States:
         """(status, body). Raises InvalidRequest, Forbidden."""
         self._check(body, principal)
 
-        async def act() -> tuple[int, Any]:
+        async def act(connection: Connection) -> tuple[int, Any]:
             start = body.start or await store.now(connection)
             if not start < body.until <= start + LONGEST_SILENCE:
                 days = LONGEST_SILENCE.days
@@ -109,15 +108,14 @@ class States:
             }
             return 201, _json(_silence(await store.add_silence(connection, asked)))
 
-        async with self._pool.acquire() as connection, connection.transaction():
-            return await once(connection, key, principal.subject, _request("silence", None, body), act)
+        return await once_committed(self._pool, key, principal.subject, "silence", body, act)
 
     async def end_silence(
         self, id: uuid.UUID, version: int, key: str | None, body: EndOfSilence, principal: Principal
     ) -> tuple[int, Any]:
         """(status, body). Raises NotFound, PreconditionFailed; Conflict where it is over."""
 
-        async def act() -> tuple[int, Any]:
+        async def act(connection: Connection) -> tuple[int, Any]:
             row = await store.lock_silence(connection, id, principal.region_filter())
             if row is None:
                 raise NotFound("There is no silence with this id that the token's regions cover; `GET /v1/silences` lists them.")
@@ -127,8 +125,7 @@ class States:
                 raise Conflict(f"It was over at {row['ends_at'].isoformat()}; what it held back until then stays held back.")
             return 200, _json(_silence(await store.end_silence(connection, id, principal.subject, body.comment, at)))
 
-        async with self._pool.acquire() as connection, connection.transaction():
-            return await once(connection, key, principal.subject, _request("end", id, body), act)
+        return await once_committed(self._pool, key, principal.subject, f"end silence {id}", body, act)
 
     async def forget_keys(self) -> None:
         """Drop the idempotency keys that nobody repeats any more."""
@@ -138,15 +135,15 @@ class States:
 
     def _check(self, body: NewSilence, principal: Principal) -> None:
         """What it names must be there, and inside of the token's regions."""
-        named = list(self._catalogue.from_events)
+        named = list(self._catalogue.indicators)
         if body.indicator_id is not None:
-            indicator = self._catalogue.counted(body.indicator_id)
+            indicator = self._catalogue.get(body.indicator_id)
             if indicator is None:
                 close = suggestion(body.indicator_id, [i.id for i in named])
-                problem = f"{body.indicator_id!r} is no indicator that is computed from events{close}"
+                problem = f"{body.indicator_id!r} is no indicator's id{close}"
                 raise InvalidRequest(f"indicator_id: {problem}", field="indicator_id")
             named = [indicator]
-        judged = {name for i in named for rule in (i.threshold, i.control) if rule is not None for name in rule.by}
+        judged = {name for indicator in named for name in _judged_by(indicator)}
         for name in body.dimensions:
             if name not in judged:
                 have = ", ".join(sorted(judged)) or "none"
@@ -161,9 +158,9 @@ class States:
 
     def _view(self, row: store.Row) -> StateView:
         evidence = Evidence(None, 0, 0, 0) if row["evidence"] is None else msgspec.convert(row["evidence"], Evidence)
-        indicator = self._catalogue.counted(row["indicator_id"])
+        indicator = self._catalogue.get(row["indicator_id"])
         pending = row["state"] == "pending" and row["suppressed_by"] is None
-        rule = indicator.threshold if indicator is not None else None
+        rule = indicator.threshold if isinstance(indicator, EventIndicator) else None
         clocks = [since for since in (row["warning_since"], row["critical_since"]) if since is not None]
         lasting = rule.for_minutes if isinstance(rule, Threshold) else 0
         said = row["said"] or {}
@@ -193,6 +190,14 @@ class States:
             escalations=row["escalations"],
             version=row["version"],
         )
+
+
+def _judged_by(indicator: Indicator) -> set[str]:
+    """The dimensions that its series may have."""
+    if indicator.is_judged_by_period:
+        return {REGION}
+    rules = (indicator.threshold, indicator.control) if isinstance(indicator, EventIndicator) else ()
+    return {name for rule in rules if rule is not None for name in rule.by}
 
 
 def _time(minute: int | None) -> datetime | None:
@@ -237,7 +242,3 @@ def _found(row: store.Row | None) -> store.Row:
     if row is None:
         raise NotFound("There is no series with this id in the token's regions; `GET /v1/states` lists those there are.")
     return row
-
-
-def _request(route: str, id: uuid.UUID | None, body: BaseModel) -> bytes:
-    return msgspec.json.encode([route, id, body.model_dump(mode="json", by_alias=True)])

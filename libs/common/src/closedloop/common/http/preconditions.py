@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Response
+from pydantic import BaseModel
 
 from closedloop.common.http.problems import BadRequest, InvalidRequest, PreconditionFailed, PreconditionRequired
-from closedloop.common.postgres.pool import Connection, Database
+from closedloop.common.postgres.pool import Connection, Database, Pool
 
 KEYS_KEPT: Final = timedelta(days=1)
 """A client that repeats a request does so within minutes."""
@@ -90,6 +91,21 @@ async def once(
         "UPDATE idempotency_key SET status = $3, body = $4 WHERE caller = $1 AND key = $2", caller, key, status, body
     )
     return status, body
+
+
+async def once_committed(
+    pool: Pool,
+    key: str | None,
+    caller: str,
+    what: str,
+    body: BaseModel,
+    act: Callable[[Connection], Awaitable[tuple[int, Any]]],
+) -> tuple[int, Any]:
+    """`once` in a transaction of its own, which `act` gets. `what` names the route with its ids and versions; with the body it is
+    what was asked."""
+    request = f"{what} {body.model_dump_json(by_alias=True)}".encode()
+    async with pool.acquire() as connection, connection.transaction():
+        return await once(connection, key, caller, request, lambda: act(connection))
 
 
 async def forget_keys(database: Database, now: datetime) -> None:

@@ -75,6 +75,11 @@ class Indicator:
     place: str = ""
 
     @property
+    def is_judged_by_period(self) -> bool:
+        """Whether its levels of a period are what it is judged by."""
+        return self.warning is not None or self.critical is not None
+
+    @property
     def factor_of_unit(self) -> float:
         """What the ratio is multiplied with to stand in the indicator's unit."""
         return 1.0
@@ -100,6 +105,11 @@ class EventIndicator(Indicator):
     """An indicator on the same topic: while a series of it stands breached, none of this one's in the same groups begins to."""
     export: tuple[str, ...] = ()
     """The dimensions by which it is told apart in Prometheus."""
+
+    @property
+    def is_judged_by_period(self) -> bool:
+        """Whether its levels of a period are what it is judged by, as no threshold or chart judges its events as they come."""
+        return super().is_judged_by_period and self.threshold is None and self.control is None
 
     @cached_property
     def sample_measure(self) -> Measure:
@@ -197,6 +207,16 @@ class Catalogue:
     def from_events(self) -> tuple[EventIndicator, ...]:
         """Those that events are counted for."""
         return tuple(indicator for indicator in self.indicators if isinstance(indicator, EventIndicator))
+
+    @cached_property
+    def by_period(self) -> tuple[Indicator, ...]:
+        """Those that are judged by their levels of a period."""
+        return tuple(indicator for indicator in self.indicators if indicator.is_judged_by_period)
+
+    def topics_of(self, indicator: Indicator) -> frozenset[str]:
+        """The topics whose events stand in it or in its parts; none of what is reported."""
+        ids = indicator.composite.parts if isinstance(indicator, CompositeIndicator) else (indicator.id,)
+        return frozenset(one.topic for id_ in ids if (one := self.counted(id_)) is not None)
 
     @cached_property
     def topics(self) -> tuple[str, ...]:

@@ -80,9 +80,17 @@ def judge_periods(
 ) -> Judgement:
     """From what the series was judged to be at `after` on, over the periods that end behind it. `sums` must hold all buckets of the
     periods; without a period that ends behind `after` none are needed."""
+    ahead = unchanged(standing, after)
+    if len(periods.edges) <= control.baseline + 1:
+        return ahead
+    return joined(ahead, _judged(indicator, control, periods, sums), after)
+
+
+def unchanged(standing: Standing, after: int) -> Judgement:
+    """From the minute behind `after` on it is as bad as it was judged to be at `after`."""
     kept = standing.evidence or _NOTHING
     rank = standing.entered
-    ahead = Judgement(
+    return Judgement(
         ends=np.array([after + 1], dtype=np.int64),
         enters=np.array([rank], dtype=np.int8),
         holds=np.array([rank], dtype=np.int8),
@@ -93,9 +101,6 @@ def judge_periods(
         limit=np.array([np.nan if kept.limit is None else kept.limit]),
         rules=(kept.rule,),
     )
-    if len(periods.edges) <= control.baseline + 1:
-        return ahead
-    return _joined(ahead, _judged(indicator, control, periods, sums), after)
 
 
 def _judged(indicator: EventIndicator, control: Control, periods: Periods, sums: MinuteSums) -> Judgement:
@@ -124,14 +129,14 @@ def _judged(indicator: EventIndicator, control: Control, periods: Periods, sums:
     )
 
 
-def _joined(ahead: Judgement, judged: Judgement, after: int) -> Judgement:
+def joined(ahead: Judgement, judged: Judgement, after: int) -> Judgement:
     """One after the other; periods that ended before are left out, and what went ahead where one ends at its very minute."""
     start = int(np.searchsorted(judged.ends, after, "right"))
     keep = 0 if start < len(judged.ends) and judged.ends[start] == after + 1 else 1
 
-    def joined(name: str) -> Any:
+    def column(name: str) -> Any:
         return np.concatenate((getattr(ahead, name)[:keep], getattr(judged, name)[start:]))
 
     columns = ("ends", "enters", "holds", "value", "numerator", "denominator", "sample", "limit")
     rules = (*ahead.rules[:keep], *judged.rules[start:])
-    return Judgement(**{name: joined(name) for name in columns}, rules=rules)
+    return Judgement(**{name: column(name) for name in columns}, rules=rules)

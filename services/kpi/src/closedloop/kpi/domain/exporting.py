@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from closedloop.kpi.domain.catalogue import EventIndicator
+from closedloop.kpi.domain.catalogue import EventIndicator, Indicator
 
 Level = Literal["ok", "pending", "warning", "critical"]
 LEVELS: Final[Mapping[Level, int]] = {"ok": 0, "pending": 1, "warning": 2, "critical": 3}
@@ -37,6 +37,12 @@ class Row:
 def exported_by(indicator: EventIndicator) -> tuple[str, ...]:
     """The dimensions by which it is told apart in Prometheus, sorted."""
     return tuple(sorted(indicator.export or DEFAULT_EXPORT))
+
+
+def shows_state(indicator: Indicator, dimensions: Mapping[str, str], level: Level) -> bool:
+    """Whether a series' state is shown. Of what is judged by its period, more than half of the catalogue, the whole's always, and a
+    region's while there is something to say: the bound is for what moves within hours."""
+    return not indicator.is_judged_by_period or not dimensions or LEVELS[level] > LEVELS["ok"]
 
 
 def is_alarming(row: Row) -> bool:

@@ -12,10 +12,11 @@ import msgspec
 
 from closedloop.common.events.model import IndicatorBreachData
 from closedloop.kpi.domain.breach import CRITICAL
-from closedloop.kpi.domain.catalogue import EventIndicator
+from closedloop.kpi.domain.catalogue import EventIndicator, Indicator
 from closedloop.kpi.domain.control import period_before
 from closedloop.kpi.domain.states import FRESH, LEVELS, Reason, Standing, Transition
 from closedloop.kpi.domain.thresholds import Control, Threshold
+from closedloop.kpi.domain.windows import PERIODS, Window, window_start
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Kind = Literal["breached", "recovered"]
@@ -93,7 +94,9 @@ class Statement:
     @property
     def event_id(self) -> str:
         """The CloudEvents id."""
-        digest = blake2b(self.series.encode(), digest_size=8).hexdigest()
+        # a series that was judged by its period, and is by a threshold now, may say both of one minute
+        of = f"{self.series} {self.data.window}" if self.data.window in PERIODS else self.series
+        digest = blake2b(of.encode(), digest_size=8).hexdigest()
         return f"{self.data.indicator_id}.{self.kind}.{self.end}.{digest}"
 
     @property
@@ -126,8 +129,22 @@ def signal_of(
     return _statement(indicator, dimensions, transition, "control", control.period, (start, end), limit, query)
 
 
+def period_statement_of(
+    indicator: Indicator, window: Window, zone: ZoneInfo, dimensions: Mapping[str, str], transition: Transition
+) -> Statement:
+    """The statement of a transition by the levels of a period; the window is the period, whenever that was judged."""
+    until = transition.evidence.until or transition.end
+    levels = (indicator.critical, indicator.warning)
+    # what was crossed; a level that the entry no longer has was crossed back by the one that is left
+    crossed = levels if max(transition.rank, transition.before) == CRITICAL else levels[::-1]
+    limit = next(level for level in crossed if level is not None)
+    query = {"window": window, "step": "month", "to": _rfc3339(until)}
+    covers = (window_start(window, until, zone), until)
+    return _statement(indicator, dimensions, transition, "threshold", window, covers, limit, query)
+
+
 def _statement(
-    indicator: EventIndicator,
+    indicator: Indicator,
     dimensions: Mapping[str, str],
     transition: Transition,
     judged_by: Judge,

@@ -26,7 +26,8 @@ RANKS: Final[dict[Level, int]] = {level: rank for rank, level in LEVELS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a state rests on. `value` is None where there is not enough data for one; `limit` where it is the threshold's."""
+    """What a state rests on. `value` is None where there is not enough data for one; `limit` where it is the threshold's. `until`:
+    where the period ends that it is of, None where that follows from the minute."""
 
     value: float | None
     numerator: float
@@ -34,6 +35,7 @@ class Evidence:
     sample: int
     limit: float | None = None
     rule: Rule | None = None
+    until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from closedloop.kpi.domain.thresholds import THRESHOLD_WINDOWS
 
 Window: TypeAlias = Literal["5m", "1h", "24h", "7d", "30d", "month", "quarter", "year"]
 WINDOWS: Final[tuple[Window, ...]] = get_args(Window)
+PERIODS: Final[tuple[Window, ...]] = ("month", "quarter", "year")
+"""The windows that are the calendar's."""
 MOST_POINTS: Final = 10_000
 STEP: Final = re.compile(r"([1-9][0-9]{0,5})(m|h|d)\Z|month\Z")
 _MONTHS: Final[dict[str, int]] = {"month": 1, "quarter": 3, "year": 12}

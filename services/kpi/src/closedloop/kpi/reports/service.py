@@ -3,16 +3,13 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel
-
 from closedloop.common.auth.principal import Principal
 from closedloop.common.http.pages import Page, decode_cursor, page_of
-from closedloop.common.http.preconditions import check_version, once
+from closedloop.common.http.preconditions import check_version, once_committed
 from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound
 from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi.domain import report as rules
@@ -99,7 +96,7 @@ class Reports:
             version = await store.advance(connection, month)
             return 201, {"month": month, "version": version, "indicator_id": body.indicator_id, "by": principal.subject}
 
-        return await self._once(f"comment {month}", body, key, principal, act)
+        return await once_committed(self._pool, key, principal.subject, f"comment {month}", body, act)
 
     async def publish(
         self, month: str, body: schemas.Publication, version: int, key: str | None, principal: Principal
@@ -131,7 +128,7 @@ class Reports:
             head = await store.read_head(connection, month)
             return 200, _head(head).model_dump(mode="json")
 
-        return await self._once(f"publish {month} {version}", body, key, principal, act)
+        return await once_committed(self._pool, key, principal.subject, f"publish {month} {version}", body, act)
 
     async def improvements(
         self, indicator_id: str | None, state: str | None, cursor: str | None, limit: int, principal: Principal
@@ -156,7 +153,7 @@ class Reports:
             )
             return 201, schemas.ImprovementView.model_validate(added).model_dump(mode="json")
 
-        return await self._once("improvement", body, key, principal, act)
+        return await once_committed(self._pool, key, principal.subject, "improvement", body, act)
 
     async def progress(
         self, id_: uuid.UUID, body: schemas.NewProgress, version: int, key: str | None, principal: Principal
@@ -174,7 +171,7 @@ class Reports:
             changed = await store.add_progress(connection, id_, body.percent, body.state, body.text, principal.subject)
             return 200, schemas.ImprovementView.model_validate(changed).model_dump(mode="json")
 
-        return await self._once(f"progress {id_} {version}", body, key, principal, act)
+        return await once_committed(self._pool, key, principal.subject, f"progress {id_} {version}", body, act)
 
     # --- inside ---
 
@@ -202,18 +199,6 @@ class Reports:
     async def _restated(self, month: Month, content: bytes) -> list[Restated]:
         figures = {figure.indicator_id: figure for figure in forms.from_json(content).figures}
         return rules.restated(month, figures, await self._gathering.amounts(month, list(figures)))
-
-    async def _once(
-        self,
-        what: str,
-        body: BaseModel,
-        key: str | None,
-        principal: Principal,
-        act: Callable[[Connection], Awaitable[tuple[int, Any]]],
-    ) -> tuple[int, Any]:
-        asked = f"{what} {body.model_dump_json()}".encode()
-        async with self._pool.acquire() as connection, connection.transaction():
-            return await once(connection, key, f"{principal.client}/{principal.subject}", asked, lambda: act(connection))
 
     def _check_month(self, month: str) -> None:
         if not is_month(month):
