@@ -150,6 +150,16 @@ async def test_the_first_records_of_an_import_wait_for_those_that_are_on_their_w
         await become(frontier, bench, SPRING - GRACE)
 
 
+async def test_several_jobs_may_ask_for_the_ends_at_once(bench: Bench) -> None:
+    await bench.send("1", "2")
+    ends = EndOffsets(bench.kafka)
+    places = [TopicPartition(bench.topic, partition) for partition in range(PARTITIONS)]
+    first, second = await asyncio.gather(ends.ask(places), ends.ask(places))  # the first one connects
+    await ends.stop()
+    assert sum(first.values()) == 2
+    assert second == first
+
+
 async def test_a_transactions_mark_is_nothing_unread(bench: Bench, frontier: Frontier) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=bench.kafka.bootstrap, transactional_id=bench.topic)
     await producer.start()

@@ -1,5 +1,6 @@
 """Where partitions end at this moment, asked of the broker: of all partitions, whoever reads them."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ ASK_TIMEOUT_MS: Final = 2_000
 class EndOffsets:
     """Asks on a connection of its own: on a reader's, an answer waits behind the fetch that waits for records.
 
-    One question at a time. Connects when first asked, and anew after a failure.
+    One question at a time; several jobs may ask. Connects when first asked, and anew after a failure.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
@@ -26,17 +27,19 @@ class EndOffsets:
             request_timeout_ms=ASK_TIMEOUT_MS,
         )
         self._consumer: AIOKafkaConsumer | None = None
+        self._asking = asyncio.Lock()
 
     async def ask(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset after the last record that a reader can be given now. Raises KafkaError, within seconds."""
-        try:
-            if self._consumer is None:
-                self._consumer = AIOKafkaConsumer(**self._options)
-                await self._consumer.start()
-            ends: dict[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))
-        except BaseException:
-            await self.stop()
-            raise
+        async with self._asking:
+            try:
+                if self._consumer is None:
+                    self._consumer = AIOKafkaConsumer(**self._options)
+                    await self._consumer.start()
+                ends: dict[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))
+            except BaseException:
+                await self.stop()
+                raise
         return ends
 
     async def stop(self) -> None:
