@@ -58,6 +58,10 @@ format: $(READY) ## rewrite the code in the house format
 bench: $(READY) ## every benchmark: each prints a ratio against a peer or a limit in the same run
 	@$(BIN)/python benchmarks
 
+.PHONY: upgrade-drill
+upgrade-drill: $(READY) ## from git revision FROM to this checkout without downtime, for real (minutes): before each release
+	@$(BIN)/python deploy/upgrade/drill.py --from "$(FROM)"
+
 .PHONY: deploy-tools
 deploy-tools: $(READY) ## what the tests of deploy/ need beside Python, into ~/.cache: kustomize, promtool, schemas
 	@deploy/tools/install.sh

@@ -1,20 +1,17 @@
 """Two processes of each service: they share the work, count exactly, roll without a failed request, take over from one another."""
 
-import http.client
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from closedloop.local.addresses import SERVICES, Ports
 from closedloop.local.service import Service
 from closedloop.local.stack import Stack
 from closedloop.local.testing import temporary_folder
 from deploy.rolling import Clients, roll
-from deploy.watching import CONSUMING, calm_events, caught_up, check_counted, lag, send, services_of
+from deploy.watching import CONSUMING, calm_events, caught_up, check_counted, lag, records_taken, send, services_of, shares
 from faults import checker
 from faults.evidence import wait_until
 from faults.traffic import Sent, incident
@@ -91,6 +88,7 @@ def test_they_roll_one_after_the_other_and_no_request_fails(pairs: Pairs) -> Non
         clients.finish()
     assert len(meanwhile) == 2 * len(SERVICES)
     assert min(meanwhile.values()) > 0, f"nobody asked while it was away: {meanwhile}"
+    assert not clients.left_out
     wait_until(lambda: caught_up(pairs.stack), WITHIN_S, "all was read and said")
     wait_until(pairs.shared, WITHIN_S, "each has its share again")
     pairs.check(pairs.first)
@@ -104,25 +102,6 @@ def test_one_takes_over_from_another_that_was_killed(pairs: Pairs) -> None:
     for name in CONSUMING:
         assert list(map(len, shares(pairs.stack, name).values())) == [PARTITIONS[name]]
     pairs.check(pairs.second)
-
-
-def shares(stack: Stack, service: str) -> dict[str, set[tuple[str, int]]]:
-    """Member → the partitions that it holds, as the broker tells it."""
-    group = f"closedloop-{service}"
-    admin = AdminClient({"bootstrap.servers": stack.bootstrap})  # kept until it has answered
-    described = admin.describe_consumer_groups([group])[group].result(20)
-    return {
-        member.member_id: {(tp.topic, tp.partition) for tp in member.assignment.topic_partitions} for member in described.members
-    }
-
-
-def records_taken(service: Service) -> int:
-    """What this process has applied since it started, by its own metric."""
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read().decode()
-    connection.close()
-    return sum(int(float(n)) for n in re.findall(r"^consumer_records_total\{.*\} ([\d.e+]+)$", text, re.M))
 
 
 def records_written(stack: Stack, service: str) -> int:

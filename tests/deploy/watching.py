@@ -3,8 +3,9 @@
 import asyncio
 import http.client
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -13,11 +14,12 @@ import asyncpg
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from closedloop.local.service import Service
 from closedloop.local.stack import Stack
 from faults import checker
 from faults.breaches import CRITICAL, rank_after
 from faults.evidence import Positions, wait_until
-from faults.indicators import check_indicators
+from faults.indicators import RULES, check_indicators
 from faults.reading import Services, now, read_topic, said
 from faults.traffic import REST_BATCH, Event, Sent, events, incident
 
@@ -38,21 +40,25 @@ def calm_events(seed: int, count: int) -> list[Event]:
 
 
 def failing_orders(number: int) -> list[Event]:
-    """A region of its own where every order fails; and, in every partition, orders of now: so kpi knows that it has heard all."""
+    """A region of its own where every order fails; and orders of now."""
+    return [*incident(number), *orders_of_now(str(number))]
+
+
+def orders_of_now(name: str) -> list[Event]:
+    """In every partition: so kpi knows that it has heard all."""
     data = {"region": "NJ", "order_type": "new_install", "status": "submitted"}
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    later = [
+    return [
         {
             "specversion": "1.0",
-            "id": f"later-{number}-{n}",
+            "id": f"later-{name}-{n}",
             "source": "/systems/a",
             "time": at,
             "type": "order.status_changed.v1",
-            "data": {**data, "customer_id": f"L{n}", "order_id": f"l-{number}-{n}"},
+            "data": {**data, "customer_id": f"L{n}", "order_id": f"l-{name}-{n}"},
         }
         for n in range(60)
     ]
-    return [*incident(number), *later]
 
 
 def send(stack: Stack, batch: Sequence[Event], sent: Sent, door: int | None = None) -> None:
@@ -107,6 +113,25 @@ def ends_of(stack: Stack, places: Iterable[tuple[str, int]]) -> Positions:
     return {(tp.topic, tp.partition): told.result(20).offset for tp, told in asked.items()}
 
 
+def shares(stack: Stack, service: str) -> dict[str, set[tuple[str, int]]]:
+    """Member → the partitions that it holds, as the broker tells it."""
+    group = f"closedloop-{service}"
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap})  # kept until it has answered
+    described = admin.describe_consumer_groups([group])[group].result(20)
+    return {
+        member.member_id: {(tp.topic, tp.partition) for tp in member.assignment.topic_partitions} for member in described.members
+    }
+
+
+def records_taken(service: Service) -> int:
+    """What this process has applied since it started, by its own metric."""
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return sum(int(float(n)) for n in re.findall(r"^consumer_records_total\{.*\} ([\d.e+]+)$", text, re.M))
+
+
 def lag(stack: Stack, positions: Positions) -> int:
     """How many records lie after these positions."""
     ends = ends_of(stack, positions)
@@ -118,16 +143,16 @@ def services_of(stack: Stack, **ports: int) -> Services:
     return Services(**{name: stack.ports.of(name) for name in CONSUMING} | ports, token=stack.token("admin"))
 
 
-def check_counted(stack: Stack, services: Services, sent: Sent) -> tuple[set[str], Counter[str]]:
+def check_counted(stack: Stack, services: Services, sent: Sent, among: Set[str] = RULES.keys()) -> tuple[set[str], Counter[str]]:
     """Every indicator, every ticket and every own event is what follows from all that was sent, each event counted once. A breach
-    may be said while this is looked at: then it is looked at again. Returns the indicators that moved and how many tickets there
-    are of each kind."""
+    may be said while this is looked at: then it is looked at again. `among`: the indicators that are compared. Returns those that
+    moved and how many tickets there are of each kind."""
     while True:
         breached = breaches(stack)
         wait_until(lambda: caught_up(stack), 60, "the breaches were read too")
         try:
             own = checker.check_own_events(services, stack.bootstrap)
-            moved = check_indicators(services, [*sent.good.values(), *own], now())
+            moved = check_indicators(services, [*sent.good.values(), *own], now(), among)
             return moved, checker.check_tickets(services, sent, breached, lambda: breaches(stack))
         except AssertionError:
             if breaches(stack) == breached:

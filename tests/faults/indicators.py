@@ -3,7 +3,7 @@
 Left out are those that no event here moves, distinct customers and quantiles.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from datetime import datetime
 from typing import Any
 
@@ -213,15 +213,15 @@ def totals(indicator: str, events: Iterable[Fields]) -> tuple[float, float, int]
     return float(sum(n for n, _ in pairs)), float(sum(d for _, d in pairs)), len(pairs)
 
 
-def check_indicators(services: Services, events: Iterable[Event], at: datetime) -> set[str]:
-    """The table's indicators, which kpi must all have, over all and per region, over a window that holds all events. Returns those
-    that moved."""
+def check_indicators(services: Services, events: Iterable[Event], at: datetime, among: Set[str] = RULES.keys()) -> set[str]:
+    """The table's indicators, which kpi must all have, over all and per region, over a window that holds all events. `among`: only
+    these are compared. Returns those that moved."""
     everything = [fields(event) for event in events]
     of_region = {region: [e for e in everything if e["region"] == region] for region in REGIONS}
     known = {indicator["id"] for indicator in services.all_of(services.kpi, "/v1/indicators")}
     assert RULES.keys() <= known, RULES.keys() - known
     moved = set()
-    for indicator in RULES:
+    for indicator in RULES.keys() & among:
         for region in (None, *REGIONS):
             where = f"&region={region}" if region else ""
             path = f"/v1/indicators/{indicator}/value?window=7d&at={at.strftime('%Y-%m-%dT%H:%M:%SZ')}{where}"

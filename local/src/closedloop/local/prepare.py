@@ -47,17 +47,17 @@ def create_database(admin_url: str, own: PostgresServer | None, var: Path) -> No
         ) from error
 
 
-def migrate(services: Sequence[str], environment: Mapping[str, str], var: Path) -> None:
-    """Bring the schemas of these services to their newest version. LocalStackError names the one that failed."""
+def migrate(services: Sequence[str], environment: Mapping[str, str], var: Path, python: str = sys.executable) -> None:
+    """Bring the schemas of these services to the newest version that `python` has. LocalStackError names the one that failed."""
     (var / "log").mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(len(services)) as pool:  # loading takes longest; the database is changed by one at a time
-        for done in [pool.submit(_migrate_one, name, environment, var) for name in services]:
+        for done in [pool.submit(_migrate_one, name, environment, var, python) for name in services]:
             done.result()
 
 
-def _migrate_one(name: str, environment: Mapping[str, str], var: Path) -> None:
+def _migrate_one(name: str, environment: Mapping[str, str], var: Path, python: str) -> None:
     path = var / "log" / f"{name}-migrate.log"
-    command = [sys.executable, "-m", f"closedloop.{name}", "migrate"]
+    command = [python, "-m", f"closedloop.{name}", "migrate"]
     try:
         with path.open("wb") as log:
             done = subprocess.run(command, env=environment, stdout=log, stderr=log, cwd=var, timeout=120, check=False)

@@ -12,12 +12,18 @@ from closedloop.local.part import Part
 
 
 class Service(Part):
-    """`python -m closedloop.<name> serve` on one port. `instance` tells several of the same service apart."""
+    """`python -m closedloop.<name> serve` on one port. `instance` tells several of the same service apart.
 
-    def __init__(self, name: str, port: int, environment: Mapping[str, str], var: Path, instance: str = "") -> None:
+    `python` runs it: that of the checkout whose version it is. Set anew, it holds from the next start on.
+    """
+
+    def __init__(
+        self, name: str, port: int, environment: Mapping[str, str], var: Path, instance: str = "", python: str = sys.executable
+    ) -> None:
         self.name = name
         self.label = self.title = f"{name}-{instance}" if instance else name
         self.port = port
+        self.python = python
         own = {
             f"{name.upper()}_PORT": str(port),
             # A static member of its consumer group: after a SIGKILL it takes its partitions back at once, where the
@@ -36,7 +42,7 @@ class Service(Part):
 
     def launch(self, extra: Mapping[str, str] | None = None) -> None:
         """Start without waiting; `extra` environment variables are for this start only (CRASHPOINT, …)."""
-        command = [sys.executable, "-m", f"closedloop.{self.name}", "serve"]
+        command = [self.python, "-m", f"closedloop.{self.name}", "serve"]
         self._child.start(command, {**self._environment, **(extra or {})}, self._var)
 
     def not_ready(self) -> str | None:

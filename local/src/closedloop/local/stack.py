@@ -1,6 +1,7 @@
 """The whole system on one machine: Kafka, PostgreSQL, topics, migrations, services. Tests use it as a class."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,8 @@ class Stack:
 
     `environment` goes to every service and may hold KAFKA_BOOTSTRAP and DATABASE_URL: then that server is used and none
     is started; `environment_of` adds what one service alone gets, such as its own Kafka user. `services` says which are
-    started. `kafka` and `postgres` are the servers, None where they are the user's.
+    started. `kafka` and `postgres` are the servers, None where they are the user's. `python` is what migrates and serves: another
+    checkout's runs its version.
 
         with Stack(folder, Ports.free()) as stack:
             post(stack.url("ingest") + "/v1/evaluations", token=stack.token("producer"))
@@ -44,6 +46,7 @@ class Stack:
         services: Sequence[str] = SERVICES,
         kafka_overrides: Mapping[str, str] | None = None,
         postgres_overrides: Mapping[str, str] | None = None,
+        python: str = sys.executable,
         say: Callable[[str], None] = lambda sentence: None,
         progress: jars.Progress = lambda done, total: None,
     ) -> None:
@@ -55,6 +58,7 @@ class Stack:
         self.var = self._state.path
         self.issuer = Issuer(self.var / "issuer")
         self._names = tuple(services)
+        self._python = python
         self._kafka_overrides, self._postgres_overrides = kafka_overrides, postgres_overrides
         self.kafka: KafkaServer | None = None
         self.postgres: PostgresServer | None = None
@@ -140,9 +144,13 @@ class Stack:
     def add_instance(self, service: str, instance: str, port: int) -> Service:
         """One more process of a service (not started yet): consumers then share the partitions."""
         environment = {**self.environment(), **self._given_of.get(service, {})}
-        added = Service(service, port, environment, self.var, instance)
+        added = Service(service, port, environment, self.var, instance, self._python)
         self._services[added.label] = added
         return added
+
+    def migrate(self, python: str) -> None:
+        """Bring every schema to the newest version that this Python has, whatever runs meanwhile."""
+        prepare.migrate(self._with_database(), {**self.environment(), "DATABASE_URL": self.admin_url}, self.var, python)
 
     def _start(self) -> None:
         for pid_file in sorted((self.var / "run").glob("*.pid")):
@@ -161,14 +169,14 @@ class Stack:
         prepare.create_database(self.postgres.admin_url if self.postgres else self.admin_url, self.postgres, self.var)
         if names := self._with_database():
             self._say(f"migrating {', '.join(names)}")
-            prepare.migrate(names, {**self.environment(), "DATABASE_URL": self.admin_url}, self.var)
+            self.migrate(self._python)
         if self.kafka:
             self.kafka.wait_ready()
         prepare.create_topics(self.bootstrap, self.kafka)
         self._say(f"starting {', '.join(self._names)}")
         environment = self.environment()
         self._services = {
-            name: Service(name, self.ports.of(name), {**environment, **self._given_of.get(name, {})}, self.var)
+            name: Service(name, self.ports.of(name), {**environment, **self._given_of.get(name, {})}, self.var, python=self._python)
             for name in self._names
         }
         for service in self.services:

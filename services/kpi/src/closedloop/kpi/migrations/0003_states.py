@@ -1,4 +1,9 @@
-"""Warning and critical, pending and suppressed; acknowledgements, escalations and silences."""
+"""Warning and critical, pending and suppressed; acknowledgements, escalations and silences.
+
+stop: kpi
+
+The version before says smaller `sequence` numbers: whoever keeps the newest by them would miss what it says after the new one.
+"""
 
 from alembic import op
 

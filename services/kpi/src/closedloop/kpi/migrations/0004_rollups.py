@@ -1,4 +1,9 @@
-"""Roll-ups: hours and days as further kinds of segments, and the zone whose days they are."""
+"""Roll-ups: hours and days as further kinds of segments, and the zone whose days they are.
+
+stop: kpi
+
+The version before merges segments without a look at `rolled`: what is rolled up already would be rolled up once more.
+"""
 
 from alembic import op
 

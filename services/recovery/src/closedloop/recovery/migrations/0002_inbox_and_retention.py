@@ -1,6 +1,8 @@
 """Every event that is taken is remembered, and what is over is forgotten some day; histories by their owner's function alone.
 
-Stop the service before this step: the version before it does not know these tables.
+stop: recovery
+
+The version before finds what it has taken in `signal` by columns that go here, and links it in a table that goes.
 """
 
 from alembic import op

@@ -1,6 +1,8 @@
 """No contact is planned past the limit, whatever the service's role asks: contacts come from their owner's functions alone.
 
-Stop the service before this step: the version before it adds contacts itself.
+stop: recovery
+
+The version before adds contacts itself, which is refused from here on: reservations, and the calls that agents record.
 """
 
 from alembic import op
