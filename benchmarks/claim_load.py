@@ -53,7 +53,8 @@ class Line(asyncio.Protocol):
             return
         self._buffer = b""
         answer, self._answer = self._answer, None
-        answer.set_result((int(head[9:12]), body))
+        if not answer.done():  # whoever asked may have been cancelled, at the end
+            answer.set_result((int(head[9:12]), body))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answer is not None and not self._answer.done():

@@ -1,11 +1,12 @@
 """From POST of a dissatisfied rating to claimed, at a steady rate: ingest, Kafka, recovery, all real and on this machine.
 
-Every rating is dissatisfied and of a customer of his own, the worst case. One in twenty is watched: from before its POST is sent
+Every rating is dissatisfied and of a customer of his own, the worst case. One in a hundred is watched: from before its POST is sent
 until an agent who asks for the next customer of its region has it in the answer of `POST /v1/claims`. These agents record a call
-and ask again, where nobody waits after 20 ms; so what is measured is no less than the time until it could be claimed. Bar: p99 of
-at most 1 s at 1,000 events/s, the median of three runs.
+and ask again, where nobody waits after 20 ms, and are never all busy; so what is measured is little more than the time until it
+could be claimed. A run before the three that count lets Java compile, as in a system that has been up for a minute. Bar: p99 of at
+most 1 s at 1,000 events/s, the median of three runs.
 
-    python benchmarks/recovery_latency.py [--rate 1000] [--seconds 10] [--runs 3]
+    python benchmarks/recovery_latency.py [--rate 1000] [--seconds 30] [--runs 3]
 """
 
 import argparse
@@ -34,7 +35,7 @@ from closedloop.local.ports import free_port
 from closedloop.local.postgres import PostgresServer
 
 CONNECTIONS = 64
-WATCHED = 20
+WATCHED = 100
 AGENTS = 4
 TICK_S = 0.02
 PATIENCE_S = 20.0
@@ -43,17 +44,18 @@ PATIENCE_S = 20.0
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rate", type=int, default=1000)
-    options.add_argument("--seconds", type=int, default=10, help="of each run")
+    options.add_argument("--seconds", type=int, default=30, help="of each run")
     options.add_argument("--runs", type=int, default=3)
     chosen = options.parse_args()
     p99s = []
     with tempfile.TemporaryDirectory(prefix="closedloop-bench-") as name, _running(Path(name)) as (ports, issuer):
-        for run in range(chosen.runs):
+        uvloop.run(_measure(ports, issuer, 0, chosen.rate, chosen.seconds))
+        for run in range(1, chosen.runs + 1):
             times = sorted(uvloop.run(_measure(ports, issuer, run, chosen.rate, chosen.seconds)))
             p50, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
             p99s.append(p99)
             print(
-                f"run {run + 1}: {chosen.rate:,} dissatisfied ratings/s for {chosen.seconds} s, {len(times)} watched, from POST to "
+                f"run {run}: {chosen.rate:,} dissatisfied ratings/s for {chosen.seconds} s, {len(times)} watched, from POST to "
                 f"claimed: p50 {p50:.3f} s, p99 {p99:.3f} s, longest {times[-1]:.3f} s",
                 flush=True,
             )
