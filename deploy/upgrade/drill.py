@@ -19,6 +19,8 @@ worktree, which is removed at the end.
 
 import argparse
 import contextlib
+import functools
+import http.client
 import os
 import shutil
 import subprocess
@@ -89,10 +91,10 @@ def main() -> None:
                 with Stack(folder, Ports.free(), settings, python=str(old / ".venv" / "bin" / "python")) as stack:
                     Drill(stack, order, stopped).run()
             finally:
-                if options.logs:
+                if options.logs and (folder / "log").exists():
                     shutil.copytree(folder / "log", options.logs, dirs_exist_ok=True)
-    except (AssertionError, LocalStackError) as error:
-        print(f"It did not hold: {error or type(error).__name__}")
+    except (AssertionError, LocalStackError, OSError, http.client.HTTPException) as error:
+        print(f"It did not hold: {str(error) or type(error).__name__}")
         sys.exit(1)
     print("It held: no request failed, every event is counted once, all was read and said, nothing is a dead letter.")
 
@@ -116,7 +118,7 @@ class Drill:
         """Old version, migrations, mixed versions, new version, then the reckoning."""
         before = self._formulas()
         for name in CONSUMING:
-            wait_until(lambda name=name: self._shared(name), WITHIN_S, f"both processes of {name} have partitions")
+            wait_until(functools.partial(self._shared, name), WITHIN_S, f"both processes of {name} have partitions")
         self._clients.start()
         try:
             self._provoke("with the old version")
@@ -160,12 +162,11 @@ class Drill:
         self._replace(first)
         if name in CONSUMING:
             wait_until(lambda: self._shared(name), WITHIN_S, f"an old and a new process of {name} share its partitions")
-            before = records_taken(second), records_taken(first)
+            old, new = records_taken(second), records_taken(first)
             self._provoke(f"with an old and a new process of {name}")
-            after = records_taken(second), records_taken(first)
-            print(
-                f"{name}: while both ran, the old process took {after[0] - before[0]} records, the new one {after[1] - before[1]}."
-            )
+            old, new = records_taken(second) - old, records_taken(first) - new
+            assert min(old, new) > 0, f"{name}: of an old and a new process one read nothing ({old} and {new} records)"
+            print(f"{name}: while both ran, the old process took {old} records, the new one {new}.")
         self._replace(second)
 
     def _replace(self, process: Service) -> None:
