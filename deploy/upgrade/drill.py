@@ -94,7 +94,7 @@ def main() -> None:
                 if options.logs and (folder / "log").exists():
                     shutil.copytree(folder / "log", options.logs, dirs_exist_ok=True)
     except (AssertionError, LocalStackError, OSError, http.client.HTTPException) as error:
-        print(f"It did not hold: {error or type(error).__name__}")
+        print(f"It did not hold: {str(error) or type(error).__name__}")
         sys.exit(1)
     print("It held: no request failed, every event is counted once, all was read and said, nothing is a dead letter.")
 
