@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
-from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.local.addresses import SERVICES, Ports
 from deploy.indicator_cases import cases
 from deploy.promql import PROMETHEUS, ROOT, alerts, dashboards, known, rules, tool, unknown
+from kpi.shipped import SHIPPED
 
 RUNBOOK = ROOT / "docs/runbook.md"
-CATALOGUE = load_catalogue()
-OF_THE_CATALOGUE = cases(CATALOGUE)
+OF_THE_SHIPPED = cases(SHIPPED)
 CASES = [case for file in sorted((PROMETHEUS / "tests").glob("*.yml")) for case in yaml.safe_load(file.read_text())["tests"]]
-CASES += OF_THE_CATALOGUE
+CASES += OF_THE_SHIPPED
 OWNERS = {"operations", "integration", "service-desk"}
 
 
@@ -41,7 +40,7 @@ def test_every_rule_asks_for_metrics_and_labels_that_the_code_has() -> None:
 
 @pytest.mark.parametrize("rule", alerts(), ids=_id)
 def test_an_alert_says_who_acts_and_where_to_look(rule: dict[str, Any]) -> None:
-    indicator = CATALOGUE.get(rule["labels"].get("indicator", ""))
+    indicator = SHIPPED.get(rule["labels"].get("indicator", ""))
     assert set(rule["labels"]) == {"severity", "owner", *(("indicator",) if indicator else ())}
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert rule["labels"]["owner"] in ({indicator.owner} if indicator else OWNERS)
@@ -68,7 +67,7 @@ def test_promtool_finds_nothing_wrong(tmp_path: Path) -> None:
     promtool = tool("promtool")
     of_the_catalogue = tmp_path / "indicators.yml"
     rule_files = [str(PROMETHEUS / "rules/indicators.yml")]
-    document = {"rule_files": rule_files, "evaluation_interval": "1m", "tests": OF_THE_CATALOGUE}
+    document = {"rule_files": rule_files, "evaluation_interval": "1m", "tests": OF_THE_SHIPPED}
     of_the_catalogue.write_text(yaml.safe_dump(document))
     checks = [["check", "config", name] for name in ("prometheus.yml", "local.yml")]  # Debian's knows no Kubernetes
     checks += [["check", "rules", *_names("rules")], ["test", "rules", *_names("tests"), str(of_the_catalogue)]]

@@ -9,12 +9,12 @@ import polars as pl
 from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.failures import Rejection
 from closedloop.common.postgres.pool import Pool
-from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.consumer import KpiProcessor
 from closedloop.kpi.counting import Counting
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.columns import DISSATISFIED_BELOW
 from closedloop.kpi.reading import BucketReader
+from kpi.shipped import SHIPPED
 
 MEGABYTE = 1 << 20
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -29,7 +29,7 @@ class Engine:
 
     def __init__(self, pool: Pool, catalogue: Catalogue | None = None, max_seen_bytes: int = 64 * MEGABYTE) -> None:
         self.pool = pool
-        self.catalogue = catalogue or load_catalogue()
+        self.catalogue = catalogue or SHIPPED
         self.counting = Counting(self.catalogue, max_seen_bytes, DISSATISFIED_BELOW)
         self.processor = KpiProcessor(self.catalogue, self.counting, timedelta(days=400))
         self.reader = BucketReader(pool, self.catalogue, 64 * MEGABYTE, ZONE)

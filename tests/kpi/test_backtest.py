@@ -4,12 +4,12 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.backtest import DAY, Backtest, Breach, overlapping, paired
 from closedloop.kpi.domain.control import edges
 from closedloop.kpi.domain.statement import Series, Statement
 from closedloop.kpi.domain.stating import state, state_charts
 from closedloop.kpi.domain.thresholds import Control, Mute, Threshold
+from kpi.shipped import SHIPPED
 from kpi.test_stating import SUBJECT, Bucket, totals
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -120,6 +120,6 @@ def test_a_chart_is_stated_alike_however_the_minutes_are_cut() -> None:
 
 
 def test_the_shipped_thresholds_can_be_tested_back() -> None:
-    for indicator in load_catalogue().from_events:
+    for indicator in SHIPPED.from_events:
         if indicator.threshold is not None:
             assert len(Backtest(indicator, indicator.threshold, SHANGHAI, START, START + 400 * DAY).rounds) == 13

@@ -11,19 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.breach import MinuteSums, judge
 from closedloop.kpi.domain.catalogue import EventIndicator
 from closedloop.kpi.domain.masks import Masks
 from closedloop.kpi.domain.states import FRESH, Evidence, Standing, Transition, walk
 from closedloop.kpi.domain.thresholds import Threshold
+from kpi.shipped import SHIPPED
 
-CATALOGUE = load_catalogue()
 START = 29_700_000  # a minute in 2026
 
 
 def indicator(name: str) -> EventIndicator:
-    found = CATALOGUE.get(name)
+    found = SHIPPED.get(name)
     assert found is not None
     return found
 

@@ -6,14 +6,13 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain import buckets
 from closedloop.kpi.domain.buckets import Bucketing, by_day, decode, encode, merged
 from closedloop.kpi.domain.columns import COLUMNS, MINUTE
 from kpi.events import EVENING, frame
+from kpi.shipped import SHIPPED
 
-CATALOGUE = load_catalogue()
-ORDERS = Bucketing.of(CATALOGUE, "orders")
+ORDERS = Bucketing.of(SHIPPED, "orders")
 STATUSES = ["completed", "failed", "submitted"]
 
 
@@ -89,8 +88,8 @@ def test_single_columns_are_read_where_the_segment_has_them() -> None:
     assert decode(encode(folded), [MINUTE, "region", "unknown"]).columns == [MINUTE, "region"]
 
 
-@pytest.mark.parametrize("topic", sorted({indicator.topic for indicator in CATALOGUE.from_events}))
+@pytest.mark.parametrize("topic", sorted({indicator.topic for indicator in SHIPPED.from_events}))
 def test_events_of_every_topic_fold_from_the_columns_that_are_read(topic: str) -> None:
-    raw = buckets.needed_columns(CATALOGUE, topic)
+    raw = buckets.needed_columns(SHIPPED, topic)
     empty = pl.DataFrame(schema={name: COLUMNS[topic][name] for name in sorted(raw)} | {MINUTE: pl.Int32})
-    assert Bucketing.of(CATALOGUE, topic).fold(empty).is_empty()
+    assert Bucketing.of(SHIPPED, topic).fold(empty).is_empty()

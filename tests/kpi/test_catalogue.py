@@ -59,6 +59,13 @@ def problems(own: Path, shipped: Path) -> list[str]:
     return refused.value.problems
 
 
+@pytest.mark.parametrize("depth", [1_000, 200_000])
+def test_a_file_that_is_nested_too_deeply_is_refused_and_ends_nothing(own: Path, nothing_shipped: Path, depth: int) -> None:
+    """libyaml's reader, faster otherwise, ends the process on the deeper one."""
+    (own / "own.yaml").write_text("indicators: " + "[" * depth + "]" * depth, "utf-8")
+    assert problems(own, nothing_shipped) == ["own.yaml: is nested too deeply, or holds itself"]
+
+
 def test_an_operators_own_indicators_stand_beside_the_shipped_ones(own: Path) -> None:
     write(own, ENTRY)
     catalogue = load_catalogue(own)

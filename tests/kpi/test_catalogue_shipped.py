@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.aggregates import Distinct, Quantile
 from closedloop.kpi.domain.columns import CONSUMED
 from closedloop.kpi.domain.quantiles import ERROR
 from kpi.events import frame, sums, value
+from kpi.shipped import SHIPPED
 
-CATALOGUE = load_catalogue()
 PUBLISHED = Path(__file__).parents[3] / "shared" / "indicators.csv"
 
 RATED = {"type": "evaluation.submitted.v1", "kind": "survey"}
@@ -289,12 +288,12 @@ EXAMPLES: dict[str, tuple[list[dict[str, Any]], tuple[float, float | None, float
 
 
 def test_every_shipped_indicator_has_an_example() -> None:
-    assert EXAMPLES.keys() == {indicator.id for indicator in CATALOGUE.from_events}
+    assert EXAMPLES.keys() == {indicator.id for indicator in SHIPPED.from_events}
 
 
 @pytest.mark.parametrize("indicator_id", EXAMPLES)
 def test_events_move_the_indicator(indicator_id: str) -> None:
-    indicator = CATALOGUE.counted(indicator_id)
+    indicator = SHIPPED.counted(indicator_id)
     assert indicator is not None
     rows, (numerator, denominator, sample, expected) = EXAMPLES[indicator_id]
     events = frame(indicator.topic, *rows)
@@ -306,49 +305,49 @@ def test_events_move_the_indicator(indicator_id: str) -> None:
 
 
 def test_a_count_a_sum_a_ratio_and_a_mean_are_among_them() -> None:
-    counts = [i for i in CATALOGUE.from_events if i.denominator is None and i.numerator.text == "1"]
-    added = [i for i in CATALOGUE.from_events if i.denominator is None and i.numerator.text != "1"]
-    ratios = [i for i in CATALOGUE.from_events if i.denominator is not None and i.unit == "percent"]
-    means = [i for i in CATALOGUE.from_events if i.denominator is not None and i.unit != "percent"]
+    counts = [i for i in SHIPPED.from_events if i.denominator is None and i.numerator.text == "1"]
+    added = [i for i in SHIPPED.from_events if i.denominator is None and i.numerator.text != "1"]
+    ratios = [i for i in SHIPPED.from_events if i.denominator is not None and i.unit == "percent"]
+    means = [i for i in SHIPPED.from_events if i.denominator is not None and i.unit != "percent"]
     assert counts and added and ratios and means
-    assert {type(i.numerator) for i in CATALOGUE.from_events} >= {Distinct, Quantile}
+    assert {type(i.numerator) for i in SHIPPED.from_events} >= {Distinct, Quantile}
 
 
 def test_every_topic_that_is_consumed_is_measured() -> None:
-    assert set(CATALOGUE.topics) == {topic.name for topic in CONSUMED}
+    assert set(SHIPPED.topics) == {topic.name for topic in CONSUMED}
 
 
 def test_no_threshold_stands_on_a_plain_count() -> None:
-    assert all(i.denominator is not None for i in CATALOGUE.from_events if i.threshold is not None)
+    assert all(i.denominator is not None for i in SHIPPED.from_events if i.threshold is not None)
 
 
 def test_complaints_alone_breach_no_shipped_threshold_and_no_chart() -> None:
     # an import of a complaints export, of whatever volume, must not raise a ticket by a breach
     events = frame("complaints", *([REGISTERED] * 200))
-    for indicator in CATALOGUE.on("complaints"):
+    for indicator in SHIPPED.on("complaints"):
         if indicator.threshold is not None or indicator.control is not None:
             assert indicator.value(*sums(indicator, events)[:2]) in (0, None), indicator.id
 
 
 def test_no_chart_opens_a_ticket() -> None:
-    charts = [indicator.control for indicator in CATALOGUE.from_events if indicator.control is not None]
+    charts = [indicator.control for indicator in SHIPPED.from_events if indicator.control is not None]
     assert charts and {chart.level for chart in charts} == {"warning"}
 
 
 def test_names_are_given_once_in_each_language() -> None:
-    for names in zip(*((indicator.name_en, indicator.name_zh) for indicator in CATALOGUE.indicators), strict=True):
+    for names in zip(*((indicator.name_en, indicator.name_zh) for indicator in SHIPPED.indicators), strict=True):
         assert {name for name in names if names.count(name) > 1} == set()
 
 
 def test_every_name_has_its_chinese() -> None:
-    assert all(re.search(r"[\u4e00-\u9fff]", indicator.name_zh) for indicator in CATALOGUE.indicators)
+    assert all(re.search(r"[\u4e00-\u9fff]", indicator.name_zh) for indicator in SHIPPED.indicators)
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason=f"{PUBLISHED.name} is not beside the repository")
 def test_all_published_indicators_are_there_as_published() -> None:
     with PUBLISHED.open(encoding="utf-8", newline="") as file:
         published = list(csv.DictReader(file))
-    shipped = {indicator.name_en: indicator for indicator in CATALOGUE.indicators}
+    shipped = {indicator.name_en: indicator for indicator in SHIPPED.indicators}
     assert len(published) == 31
     for row in published:
         indicator = shipped[row["name_en"]]

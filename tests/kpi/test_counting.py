@@ -10,13 +10,13 @@ import structlog
 from aiokafka.structs import ConsumerRecord
 
 from closedloop.common.kafka.partitioner import partition_of
-from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.compaction import FANOUT, Compaction
 from closedloop.kpi.consumer import KpiProcessor
 from closedloop.kpi.counting import DUPLICATES, Counting
 from closedloop.kpi.domain.catalogue import Catalogue
 from kpi.counting import Engine
 from kpi.records import APPENDED, batch, encoded, envelope, rating, record
+from kpi.shipped import SHIPPED
 
 COUNT = "dissatisfied_share"
 Fields = dict[str, Any]
@@ -185,7 +185,7 @@ async def test_a_shuffled_day_with_duplicates_and_late_events_equals_a_plain_rec
 
 def test_an_import_of_old_events_does_not_look_like_a_bad_deployment() -> None:
     """What is late is rejected by `apply`: only what `decode` refuses counts for the brake."""
-    processor = KpiProcessor(load_catalogue(), Counting(load_catalogue(), 1 << 20, 0.5), timedelta(days=400))
+    processor = KpiProcessor(SHIPPED, Counting(SHIPPED, 1 << 20, 0.5), timedelta(days=400))
     old = [event(n, APPENDED - timedelta(days=4000)) for n in range(200)]
     decoded = processor.decode(batch(records([*old, b"poison"])))
     assert [rejection.record.offset for rejection in decoded.rejections] == [200]

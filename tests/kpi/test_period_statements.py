@@ -16,7 +16,6 @@ from closedloop.common.events.contract import schema_of
 from closedloop.common.events.decoder import check, check_topic, decode_structured
 from closedloop.common.events.model import IndicatorBreached, IndicatorEscalated, IndicatorRecovered
 from closedloop.common.postgres.pool import create_pool
-from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.entries import read_entry
 from closedloop.kpi.domain.statement import minute_at
@@ -33,6 +32,7 @@ from closedloop.kpi.values import Values
 from closedloop.ticketing.domain import told
 from kpi.counting import Engine
 from kpi.desk import Desk, desk_over
+from kpi.shipped import SHIPPED
 from kpi.test_statements import statements_on
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -480,7 +480,7 @@ async def test_an_indicator_that_loses_its_levels_withdraws_what_stood(operator:
 
 
 def test_every_shipped_indicator_with_levels_is_judged_by_something() -> None:
-    catalogue = load_catalogue()
+    catalogue = SHIPPED
     levelled = [i for i in catalogue.indicators if i.warning is not None or i.critical is not None]
     live = [i for i in catalogue.from_events if i.threshold is not None or i.control is not None]
     assert set(levelled) <= {*catalogue.by_period, *live}

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.catalogue import Indicator
 from closedloop.kpi.domain.masks import Mask, Masks
 from closedloop.kpi.domain.period_states import MINIMUM_EVENTS, PeriodAmount, is_known, last_ends, state, window_of
 from closedloop.kpi.domain.report import Amount
 from closedloop.kpi.domain.statement import Series, Statement
 from closedloop.kpi.domain.windows import Window, minute_of
+from kpi.shipped import SHIPPED
 from kpi.test_reporting import indicator
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -138,7 +138,7 @@ def test_a_minute_that_was_stated_is_not_stated_again() -> None:
 
 
 def test_few_events_say_nothing_and_one_reported_figure_does() -> None:
-    from_events = load_catalogue().counted("order_failure_rate")
+    from_events = SHIPPED.counted("order_failure_rate")
     assert from_events is not None
     assert not is_known(from_events, Amount(100.0, 1.0, 1.0, MINIMUM_EVENTS - 1))
     assert is_known(from_events, Amount(100.0, 1.0, 1.0, MINIMUM_EVENTS))

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.catalogue import Better, Indicator
 from closedloop.kpi.domain.months import bounds, earlier, month_of
 from closedloop.kpi.domain.report import (
@@ -20,9 +19,9 @@ from closedloop.kpi.domain.report import (
     worst,
 )
 from closedloop.kpi.domain.windows import time_of
+from kpi.shipped import SHIPPED
 
-CATALOGUE = load_catalogue()
-ANY = CATALOGUE.indicators[0]
+ANY = SHIPPED.indicators[0]
 MONTHS = st.builds("{:04d}-{:02d}".format, st.integers(2001, 2098), st.integers(1, 12))
 
 

@@ -20,7 +20,6 @@ from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.postgres.pool import create_pool
 from closedloop.common.settings import AuthSettings
-from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.measurements import Measurements
@@ -32,6 +31,7 @@ from closedloop.kpi.values import Values
 from closedloop.local.issuer import Issuer
 from kpi.counting import Engine
 from kpi.records import batch, encoded, envelope, rating, record
+from kpi.shipped import SHIPPED
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 SHARE = "dissatisfied_share"  # lower is better, target 10 %, warning from 15 %
@@ -79,7 +79,7 @@ class Office:
 @pytest.fixture
 async def office(kpi_url: str, tmp_path: Path) -> AsyncIterator[Office]:
     pool = await create_pool(kpi_url, "kpi")
-    shipped = load_catalogue()
+    shipped = SHIPPED
     engine = Engine(pool, Catalogue(one for one in shipped.indicators if one.id in INDICATORS))
     issuer = Issuer(tmp_path / "issuer")
     environment = issuer.environment()

@@ -16,7 +16,6 @@ from closedloop.common.events.model import IndicatorBreached, IndicatorRecovered
 from closedloop.common.postgres.pool import Pool, create_pool
 from closedloop.kpi import statement_store
 from closedloop.kpi import store as segment_store
-from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.buckets import Bucketing, encode
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.statement import EPOCH, minute_at
@@ -24,8 +23,8 @@ from closedloop.kpi.domain.stating import DAY
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.statements import Statements
 from kpi.events import frame
+from kpi.shipped import SHIPPED
 
-SHIPPED = load_catalogue()
 FAILURES = SHIPPED.counted("order_failure_rate")  # breached above 15 % within an hour, from 50 orders on, per region
 assert FAILURES is not None and FAILURES.threshold is not None
 WATCHING_FAILURES = Catalogue([FAILURES])

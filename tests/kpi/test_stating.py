@@ -6,12 +6,12 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.statement import Series, Statement, series_key, withdrawal_of
 from closedloop.kpi.domain.stating import DAY, MAX_DAYS, Round, plan, state
 from closedloop.kpi.domain.thresholds import Threshold
+from kpi.shipped import SHIPPED
 
-SUBJECT = load_catalogue().get("order_failure_rate")
+SUBJECT = SHIPPED.get("order_failure_rate")
 assert SUBJECT is not None
 THRESHOLD = Threshold("1h", 20, 5, ("region", "product"))
 START = 20_000 * DAY
