@@ -29,8 +29,6 @@ from faults.traffic import Traffic
 LIMIT_MB_PER_MINUTE = 1.0
 SAMPLE_S = 2.0
 CALL_S = 1.0
-INCIDENT_REGIONS = tuple(f"X{number}" for number in range(5))
-"""An operator's regions are the same every day: a new one is no steady load, as kpi keeps what it says of each."""
 RESULTS: tuple[dict[str, Any], ...] = (
     {"reached": True, "result": "resolved", "reason": "bill_wrong"},
     {"reached": True, "result": "declined"},
@@ -98,8 +96,7 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=10)
     options = parser.parse_args()
     with temporary_folder() as folder, Stack(folder, Ports.free()) as stack:
-        token = stack.token("admin")
-        traffic = Traffic(1, stack.ports.of("ingest"), token, stack.bootstrap, options.per_second, INCIDENT_REGIONS)
+        traffic = Traffic(1, stack.ports.of("ingest"), stack.token("admin"), stack.bootstrap, options.per_second)
         traffic.start()
         desks = [Agent(stack.ports.of("recovery"), stack.token("agent", f"agent-{n}")) for n in range(options.agents)]
         for desk in desks:

@@ -8,7 +8,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -108,8 +108,8 @@ def events(seed: int) -> Iterator[Event]:
         }
 
 
-def incident(number: int, region: str | None = None) -> list[Event]:
-    """A region, its own where none is named, in which every order fails, ten minutes ago: kpi has a breach to tell."""
+def incident(number: int) -> list[Event]:
+    """A region of its own where every order fails, ten minutes ago: kpi has a breach to tell."""
     at = (datetime.now(UTC) - timedelta(minutes=10)).isoformat(timespec="milliseconds")
     return [
         {
@@ -120,7 +120,7 @@ def incident(number: int, region: str | None = None) -> list[Event]:
             "time": at,
             "data": {
                 "customer_id": f"C{order:06d}",
-                "region": region or f"X{number}",
+                "region": f"X{number}",
                 "order_id": f"x-{number}-{order}",
                 "order_type": "new_install",
                 "status": "failed",
@@ -176,16 +176,10 @@ POISON_KINDS = 12
 
 
 class Traffic(threading.Thread):
-    """Sends from its own thread until told to stop: half over REST, half from librdkafka, some both ways, some twice.
+    """Sends from its own thread until told to stop: half over REST, half from librdkafka, some both ways, some twice."""
 
-    Every ten seconds there is an incident, in a region of its own or in each of `incident_regions` in turn.
-    """
-
-    def __init__(
-        self, seed: int, ingest_port: int, token: str, bootstrap: str, per_second: int, incident_regions: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, seed: int, ingest_port: int, token: str, bootstrap: str, per_second: int) -> None:
         super().__init__(daemon=True)
-        self._incident_regions = incident_regions
         self.sent = Sent()
         self.error: BaseException | None = None
         self.awaited: int | None = None
@@ -235,8 +229,7 @@ class Traffic(threading.Thread):
             began = time.monotonic()
             batch = [next(self._events) for _ in range(self._per_second // 4)]
             if kind % 40 == 0:
-                number, regions = kind // 40, self._incident_regions
-                batch += incident(number, regions[number % len(regions)] if regions else None)
+                batch += incident(kind // 40)
             for event in batch:
                 self.sent.good[event["source"], event["id"]] = event
             history += batch
