@@ -9,7 +9,8 @@ import msgspec
 from closedloop.common.events.topics import TOPIC_OF_TYPE, TYPE_BY_NAME, data_type
 from closedloop.common.kafka.sink import Message
 from kpi.records import encoded, envelope
-from kpi.test_catalogue_shipped import CATALOGUE, EXAMPLES
+from kpi.shipped import SHIPPED
+from kpi.test_catalogue_shipped import EXAMPLES
 
 REGION = "NJ"
 _FILLED = {"region": REGION, "regions": [REGION], "topic_path": "top_up/unionpay_not_credited", "priority": 3}
@@ -18,7 +19,7 @@ _FILLED = {"region": REGION, "regions": [REGION], "topic_path": "top_up/unionpay
 def messages(at: str, name: str) -> Iterator[Message]:
     """For Kafka: at least as many events as each indicator's threshold wants. `at` is RFC 3339, `name` makes their ids unique.
     Those of another `at` go to the same partitions, so that event time passes there."""
-    for indicator in CATALOGUE.from_events:
+    for indicator in SHIPPED.from_events:
         events, (_, _, sample, _) = EXAMPLES[indicator.id]
         wanted = indicator.threshold.minimum_sample if indicator.threshold is not None else 1
         for number in range(-(-wanted // int(sample))):
@@ -29,7 +30,7 @@ def messages(at: str, name: str) -> Iterator[Message]:
 def past_messages(now: datetime) -> Iterator[Message]:
     """For Kafka, before those of now: on each day that a control chart looks back on, and on the one that it judges, what differs
     from the day before. Where nothing ever differs a chart has no limits."""
-    for indicator in CATALOGUE.from_events:
+    for indicator in SHIPPED.from_events:
         control = indicator.control
         if control is not None and control.period == "day":
             for ago in range(control.baseline + 1, 0, -1):
