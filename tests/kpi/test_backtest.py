@@ -1,5 +1,6 @@
 """Backtests, pure: the same as was stated live, and the breaches that another rule would have raised."""
 
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -97,6 +98,16 @@ def test_a_chart_signals_the_day_after_and_for_a_day() -> None:
     assert 15 < found[0].data.threshold < 30
     assert found[0].data.series_url is not None
     assert "step=1d" in found[0].data.series_url
+
+
+def test_a_charts_mute_holds_its_signal_back_until_it_ends() -> None:
+    counts = [9, 11, 10, 12, 9, 10, 11, 10, 30, 10]
+    until_eight = Mute(frozenset(range(7)), 0, 8 * 60)
+    assert seen(run(replace(CHART, mute=(until_eight,)), days(*counts), START, START + 11 * DAY)) == [
+        (9 * DAY + 8 * 60, 10 * DAY, "critical")
+    ]
+    always = Mute(frozenset(range(7)), 0, 24 * 60)
+    assert run(replace(CHART, mute=(always,)), days(*counts), START, START + 11 * DAY) == []
 
 
 def test_a_chart_is_stated_alike_however_the_minutes_are_cut() -> None:

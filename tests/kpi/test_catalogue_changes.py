@@ -2,9 +2,10 @@
 that is in force when it is."""
 
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
+from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.kafka.admin import ensure_topics
@@ -20,30 +22,16 @@ from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.sink import KafkaSink, Message
 from closedloop.common.postgres.pool import Pool, create_pool
 from closedloop.common.settings import AuthSettings
-from closedloop.kpi import api, entries_api
-from closedloop.kpi.backtests import Backtests
+from closedloop.kpi import api, entries_api, saved_entries
+from closedloop.kpi.assembly import Assembler, Assembly
 from closedloop.kpi.catalogue_changes import CatalogueChanges
 from closedloop.kpi.catalogue_files import read_files
-from closedloop.kpi.consumer import KpiProcessor
-from closedloop.kpi.counting import Counting
-from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain.months import bounds, earlier
 from closedloop.kpi.domain.windows import time_of
 from closedloop.kpi.effects import Effects
-from closedloop.kpi.escalations import Escalations
-from closedloop.kpi.event_values import EventValues
-from closedloop.kpi.gauges import Gauges
-from closedloop.kpi.live import Assembly, CatalogueWatch, Live, LiveProcessor
-from closedloop.kpi.measurements import Measurements
-from closedloop.kpi.period_statements import PeriodStatements
-from closedloop.kpi.reading import BucketReader
-from closedloop.kpi.reported_values import ReportedValues
-from closedloop.kpi.reports.gathering import Gathering
-from closedloop.kpi.reports.service import Reports
+from closedloop.kpi.live import CatalogueWatch, Live, LiveProcessor
 from closedloop.kpi.settings import KpiSettings
-from closedloop.kpi.statements import Statements
-from closedloop.kpi.states import States
-from closedloop.kpi.values import Values
 from closedloop.local.issuer import Issuer
 from kpi.records import APPENDED, batch, encoded, envelope, rating, record
 
@@ -75,24 +63,9 @@ async def no_frontier(_: str) -> datetime | None:
 
 def process(pool: Pool, put: Any = lambda _: None) -> Live:
     """What one process of the service makes of the catalogue."""
-
-    def assemble(catalogue: Catalogue) -> Assembly:
-        reader = BucketReader(pool, catalogue, 1 << 24, ZONE)
-        values = Values(EventValues(reader, catalogue, ZONE), ReportedValues(Measurements(pool, ZONE), ZONE), catalogue)
-        return Assembly(
-            catalogue=catalogue,
-            processor=KpiProcessor(catalogue, Counting(catalogue, 1 << 24, 0.5), timedelta(days=400)),
-            statements=Statements(pool, no_frontier, catalogue, reader, ZONE),
-            period_statements=PeriodStatements(pool, no_frontier, catalogue, values, ZONE),
-            escalations=Escalations(pool, catalogue, lambda: None),
-            gauges=Gauges(pool, reader, catalogue, "1h", ZONE, 1000),
-            values=values,
-            reports=Reports(pool, Gathering(values, catalogue, ZONE), catalogue, ZONE),
-            states=States(pool, catalogue),
-            backtests=Backtests(pool, reader, ZONE),
-        )
-
-    return Live(read_files()[0], ZONE, assemble, put)
+    history = CatalogueHistory(read_files()[0])
+    assembler = Assembler(pool, no_frontier, history, KpiSettings(), ZONE, lambda: None)
+    return Live(history, ZONE, assembler.assemble, put)
 
 
 @dataclass
@@ -139,7 +112,9 @@ async def operator(kpi_url: str, kafka_bootstrap: str, tmp_path: Path) -> AsyncI
 
     app.state.zone = ZONE
     settings = KpiSettings(database_url=kpi_url)
-    app.state.catalogue_changes = CatalogueChanges(pool, process(pool, put), Effects(pool, kafka, settings, ZONE), ZONE)
+    app.state.catalogue_changes = CatalogueChanges(
+        pool, process(pool, put), CatalogueHistory(read_files()[0]), Effects(pool, kafka, settings, ZONE), ZONE
+    )
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kpi", timeout=60) as client:
         yield Operator(client, issuer, pool, process(pool))
@@ -286,3 +261,21 @@ async def test_a_formula_that_nobody_counted_is_tried_on_what_the_topic_keeps(
     assert tried["after"]["amount"] == {"value": pytest.approx(100 / 3), "numerator": 8, "denominator": 24, "sample": 24}
     assert tried["after"]["judgement"] == "short"
     await operator.ask("GET", "/v1/indicators/very_low_scores", 404)
+
+
+async def test_a_past_months_report_goes_by_the_entries_of_its_last_day(operator: Operator) -> None:
+    this_month = earlier(LAST_MONTH, -1)
+    began = date.fromisoformat(f"{this_month}-01")
+    [entry] = [entry for _, entry in read_files()[0] if isinstance(entry, dict) and entry["id"] == SHARE]
+    async with operator.pool.acquire() as connection:
+        await saved_entries.insert(connection, SHARE, 2, {**entry, "target": 3}, began, None, "mei", "we can do better")
+        await saved_entries.insert(connection, "sms_ratings", 2, None, began, None, "mei", "nobody rates by SMS")
+        reports = (await operator.other.refresh(connection)).reports
+
+    async def targets(month: str) -> dict[str, float | None]:
+        _, report = await reports.show(month, "json", Principal("mei", "test", frozenset(), None))
+        return {f["indicator_id"]: f["target"] for section in json.loads(report)["sections"] for f in section["figures"]}
+
+    past, present = await targets(LAST_MONTH), await targets(this_month)
+    assert (past[SHARE], present[SHARE]) == (10, 3)
+    assert past.keys() - present.keys() == {"sms_ratings"}

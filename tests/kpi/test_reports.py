@@ -20,14 +20,12 @@ from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.postgres.pool import create_pool
 from closedloop.common.settings import AuthSettings
+from closedloop.kpi.assembly import Assembler
+from closedloop.kpi.catalogue_files import read_files
+from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain.catalogue import Catalogue
-from closedloop.kpi.event_values import EventValues
-from closedloop.kpi.measurements import Measurements
-from closedloop.kpi.reported_values import ReportedValues
 from closedloop.kpi.reports import api
-from closedloop.kpi.reports.gathering import Gathering
-from closedloop.kpi.reports.service import Reports
-from closedloop.kpi.values import Values
+from closedloop.kpi.settings import KpiSettings
 from closedloop.local.issuer import Issuer
 from kpi.counting import Engine
 from kpi.records import batch, encoded, envelope, rating, record
@@ -36,6 +34,10 @@ from kpi.shipped import SHIPPED
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 SHARE = "dissatisfied_share"  # lower is better, target 10 %, warning from 15 %
 INDICATORS = {SHARE, "sms_ratings", "mean_satisfaction_score"}
+
+
+async def no_frontier(_: str) -> datetime | None:
+    return None
 
 
 class Office:
@@ -90,9 +92,9 @@ async def office(kpi_url: str, tmp_path: Path) -> AsyncIterator[Office]:
         yield
 
     app = create_app("kpi", "test", authenticator=Authenticator(auth), health=Health(), routers=[api.router], lifespan=lifespan)
-    reported = ReportedValues(Measurements(engine.pool, SHANGHAI), SHANGHAI)
-    values = Values(EventValues(engine.reader, engine.catalogue, SHANGHAI), reported, engine.catalogue)
-    app.state.reports = Reports(engine.pool, Gathering(values, engine.catalogue, SHANGHAI), engine.catalogue, SHANGHAI)
+    files = [(place, entry) for place, entry in read_files()[0] if isinstance(entry, dict) and entry["id"] in INDICATORS]
+    assembler = Assembler(pool, no_frontier, CatalogueHistory(files), KpiSettings(), SHANGHAI, lambda: None)
+    app.state.reports = assembler.assemble(engine.catalogue).reports
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kpi") as client:
         yield Office(client, issuer, engine)

@@ -13,6 +13,7 @@ from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest,
 from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi import saved_entries
 from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of
+from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.entries import read_entry
 from closedloop.kpi.domain.versions import Written
@@ -29,9 +30,10 @@ Act = Callable[[Connection], Awaitable[tuple[int, Any]]]
 class CatalogueChanges:
     """Saved entries stand beside those of the files; the highest version counts."""
 
-    def __init__(self, pool: Pool, live: Live, effects: Effects, zone: ZoneInfo) -> None:
+    def __init__(self, pool: Pool, live: Live, history: CatalogueHistory, effects: Effects, zone: ZoneInfo) -> None:
         self._pool = pool
         self._live = live
+        self._history = history
         self._effects = effects
         self._zone = zone
 
@@ -49,7 +51,7 @@ class CatalogueChanges:
         async with self._pool.acquire() as connection:
             in_force = (await self._live.refresh(connection)).catalogue
             _, day = await saved_entries.latest(connection, self._zone.key)
-            written = await self._live.entries(connection, day)
+            written = await self._history.entries(connection, day)
         indicator = _indicator(body.entry, indicator_id)
         effect = await self._effects.of(indicator, _with(written, indicator.id, body.entry), in_force)
         return EffectView.of(indicator.id, effect)
@@ -132,7 +134,7 @@ class CatalogueChanges:
         valid_from = today if indicator is None or indicator.valid_from is None else indicator.valid_from
         if valid_from < today:
             raise InvalidRequest(f"entry: valid_from: {valid_from} is past; give today ({today}) or a later day", field="entry")
-        written = await self._live.entries(connection, valid_from)
+        written = await self._history.entries(connection, valid_from)
         wanted = _with(written, indicator_id, entry)
         missing = sorted(set(LiveProcessor.topics) - set(wanted.topics))
         if missing:

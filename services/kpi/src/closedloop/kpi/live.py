@@ -20,19 +20,12 @@ from closedloop.common.consumer.failures import Rejection
 from closedloop.common.consumer.processor import Decoded
 from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi import saved_entries
-from closedloop.kpi.backtests import Backtests
+from closedloop.kpi.assembly import Assembly
 from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of
-from closedloop.kpi.consumer import KpiProcessor, Payload
+from closedloop.kpi.catalogue_history import CatalogueHistory
+from closedloop.kpi.consumer import Payload
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.columns import CONSUMED
-from closedloop.kpi.domain.versions import Written, in_force
-from closedloop.kpi.escalations import Escalations
-from closedloop.kpi.gauges import Gauges
-from closedloop.kpi.period_statements import PeriodStatements
-from closedloop.kpi.reports.service import Reports
-from closedloop.kpi.statements import Statements
-from closedloop.kpi.states import States
-from closedloop.kpi.values import Values
 
 log = structlog.get_logger()
 REFUSED: Final = Gauge(
@@ -40,40 +33,24 @@ REFUSED: Final = Gauge(
 )
 
 
-@dataclass(frozen=True)
-class Assembly:
-    """What was made from one catalogue."""
-
-    catalogue: Catalogue
-    processor: KpiProcessor
-    statements: Statements
-    period_statements: PeriodStatements
-    escalations: Escalations
-    gauges: Gauges
-    values: Values
-    reports: Reports
-    states: States
-    backtests: Backtests
-
-
 class Live:
     """The assembly in force. Until PostgreSQL was asked for the first time it is that of the files alone."""
 
     def __init__(
         self,
-        files: Sequence[Written],
+        history: CatalogueHistory,
         zone: ZoneInfo,
         assemble: Callable[[Catalogue], Assembly],
         put: Callable[[Assembly], None],
     ) -> None:
         """`put` is told of each assembly. Raises CatalogueRefused where the files have problems."""
-        self._files = files
+        self._history = history
         self._zone = zone
         self._assemble = assemble
         self._put = put
         self._known: tuple[int, date | None] = (0, None)
         self._one = asyncio.Lock()
-        self.now = assemble(catalogue_of(files))
+        self.now = assemble(history.of_files())
         put(self.now)
 
     async def refresh(self, connection: Connection) -> Assembly:
@@ -85,9 +62,9 @@ class Live:
             return self.now
         async with self._one:
             if asked != self._known:
-                saved = await saved_entries.read_all(connection)
+                written = await self._history.entries(connection, day)
                 try:
-                    catalogue = catalogue_of(in_force(self._files, saved, day))
+                    catalogue = catalogue_of(written)
                 except CatalogueRefused as refused:
                     log.error("the catalogue before stays in force", problems=refused.problems)
                     REFUSED.set(1)
@@ -99,10 +76,6 @@ class Live:
                     log.info("another catalogue is in force", indicators=len(catalogue.indicators), saved=latest)
                 self._known = asked
         return self.now
-
-    async def entries(self, connection: Connection, day: date) -> list[Written]:
-        """What is written and valid on a day."""
-        return in_force(self._files, await saved_entries.read_all(connection), day)
 
 
 @dataclass

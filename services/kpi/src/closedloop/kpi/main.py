@@ -3,7 +3,7 @@
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Sequence
-from typing import Final, cast
+from typing import Final
 
 from fastapi import FastAPI
 
@@ -15,33 +15,20 @@ from closedloop.common.service import Every, Job
 from closedloop.common.service import serve as serve_app
 from closedloop.common.settings import AuthSettings, OperatorSettings
 from closedloop.kpi import api, backtest_api, entries_api, measurements_api, states_api
-from closedloop.kpi.backtests import Backtests
+from closedloop.kpi.assembly import Assembler, Assembly
 from closedloop.kpi.catalogue_changes import CatalogueChanges
 from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of, read_files
+from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.compaction import Compaction
-from closedloop.kpi.consumer import KpiProcessor
-from closedloop.kpi.counting import Counting
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.cover import Calendar
 from closedloop.kpi.domain.versions import Written
-from closedloop.kpi.domain.windows import Window
 from closedloop.kpi.effects import Effects
-from closedloop.kpi.escalations import Escalations
-from closedloop.kpi.event_values import EventValues
-from closedloop.kpi.gauges import Gauges
-from closedloop.kpi.live import Assembly, CatalogueWatch, Live, LiveProcessor, LiveStatements
+from closedloop.kpi.live import CatalogueWatch, Live, LiveProcessor, LiveStatements
 from closedloop.kpi.measurements import Measurements
-from closedloop.kpi.period_statements import PeriodStatements
-from closedloop.kpi.reading import BucketReader
-from closedloop.kpi.reported_values import ReportedValues
 from closedloop.kpi.reports import api as reports
-from closedloop.kpi.reports.gathering import Gathering
-from closedloop.kpi.reports.service import Reports
 from closedloop.kpi.rollup import RollUp
-from closedloop.kpi.settings import MEGABYTE, CatalogueSettings, KpiSettings
-from closedloop.kpi.statements import Statements
-from closedloop.kpi.states import States
-from closedloop.kpi.values import Values
+from closedloop.kpi.settings import CatalogueSettings, KpiSettings
 
 SERVICE: Final = "kpi"
 GAUGES_S: Final = 15.0
@@ -62,31 +49,16 @@ def build(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         def wire(parts: Parts) -> tuple[LiveProcessor, dict[str, Job]]:
             pool, zone = parts.pool, operator.zone
-            measurements = app.state.measurements = Measurements(pool, zone)
-
-            def assemble(catalogue: Catalogue) -> Assembly:
-                reader = BucketReader(pool, catalogue, settings.bucket_cache_mb * MEGABYTE, zone)
-                values = Values(EventValues(reader, catalogue, zone), ReportedValues(measurements, zone), catalogue)
-                counting = Counting(catalogue, settings.seen_cache_mb * MEGABYTE, settings.dissatisfied_below)
-                return Assembly(
-                    catalogue=catalogue,
-                    processor=KpiProcessor(catalogue, counting, settings.retention),
-                    statements=Statements(pool, parts.frontier.read, catalogue, reader, zone, parts.relay.wake),
-                    period_statements=PeriodStatements(pool, parts.frontier.read, catalogue, values, zone, parts.relay.wake),
-                    escalations=Escalations(pool, catalogue, parts.relay.wake),
-                    gauges=Gauges(pool, reader, catalogue, cast(Window, settings.gauge_window), zone, settings.max_exported_series),
-                    values=values,
-                    reports=Reports(pool, Gathering(values, catalogue, zone), catalogue, zone),
-                    states=States(pool, catalogue),
-                    backtests=Backtests(pool, reader, zone),
-                )
+            app.state.measurements = Measurements(pool, zone)
+            history = CatalogueHistory(files)
+            assembler = Assembler(pool, parts.frontier.read, history, settings, zone, parts.relay.wake)
 
             def put(assembly: Assembly) -> None:
                 for name in ("catalogue", "values", "reports", "states", "backtests"):
                     setattr(app.state, name, getattr(assembly, name))
 
-            live = Live(files, zone, assemble, put)
-            app.state.catalogue_changes = CatalogueChanges(pool, live, Effects(pool, kafka, settings, zone), zone)
+            live = Live(history, zone, assembler.assemble, put)
+            app.state.catalogue_changes = CatalogueChanges(pool, live, history, Effects(pool, kafka, settings, zone), zone)
             compaction = Compaction(pool, settings.retention)
             jobs: dict[str, Job] = {
                 "catalogue": Every(WATCH_S, CatalogueWatch(pool, live).look),

@@ -9,7 +9,6 @@ from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.masks import Mask, Masks, Silence, inhibited, muted
 from closedloop.kpi.domain.statement import Statement, series_key
 from closedloop.kpi.domain.stating import NO_MASKS, MasksOf, Watch
-from closedloop.kpi.domain.thresholds import Threshold
 
 
 class Masking:
@@ -35,8 +34,7 @@ class Masking:
 
     async def over(self, watch: Watch, made: Iterable[Statement]) -> MasksOf:
         """The masks of the watch's series. `made`: what was stated in this round, of its parent too."""
-        mutes = watch.by_rule.mute if isinstance(watch.by_rule, Threshold) else ()
-        calendar = muted(mutes, self._zone, self._since, self._upto)
+        calendar = muted(watch.by_rule.mute, self._zone, self._since, self._upto)
         silences = [silence for silence in self._silences if silence.indicator_id in (None, watch.indicator.id)]
         parent = self._catalogue.counted(watch.indicator.parent) if watch.indicator.parent is not None else None
         steps = {} if parent is None else await self._steps(parent, made)

@@ -74,13 +74,14 @@ class Backtest:
 
     def take(self, round_: Round, totals: pl.DataFrame) -> None:
         """`totals`: the round's buckets per group of the rule's `by` and minute. Raises TooManySeries."""
+        after, upto = round_.after, round_.upto
+        masks = Masks(muted(self.rule.mute, self._zone, after, upto))
         if isinstance(self.rule, Threshold):
-            masks = Masks(muted(self.rule.mute, self._zone, round_.after, round_.upto))
-            moved, made = state(self.indicator, self.rule, totals, self._known, round_.upto, lambda _: masks, round_.after)
+            moved, made = state(self.indicator, self.rule, totals, self._known, upto, lambda _: masks, after)
         else:
-            known = edges(self.rule, self._zone, round_.after, round_.upto)
+            known = edges(self.rule, self._zone, after, upto)
             moved, made = state_charts(
-                self.indicator, self.rule, self._zone, known, totals, self._known, round_.upto, since=round_.after
+                self.indicator, self.rule, self._zone, known, totals, self._known, upto, lambda _: masks, after
             )
         self._known |= {series.key: series for series in moved}
         if len(self._known) > MOST_SERIES:

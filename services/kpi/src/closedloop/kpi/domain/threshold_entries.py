@@ -61,13 +61,14 @@ def threshold_of(value: object, reader: EntryReader, dimensions: tuple[str, ...]
 def control_of(value: object, reader: EntryReader, dimensions: tuple[str, ...]) -> Control | None:
     """The control chart, or None where `reader` was told of a problem. Raises Wrong where it is no mapping."""
     inner = reader.inside("control", mapping(value, "chart and period"))
-    inner.check_keys(("chart", "period"), ("baseline", "rules", "by", "level"))
+    inner.check_keys(("chart", "period"), ("baseline", "rules", "by", "level", "mute"))
     chart = inner.take("chart", one_of(get_args(Chart)))
     period = inner.take("period", one_of(get_args(Period)))
     baseline = inner.take("baseline", whole)
     rules = inner.take("rules", lambda found: names(found, get_args(Rule), "rule"))
     by = inner.take("by", lambda found: names(found, dimensions, "dimension of this indicator"))
     level = inner.take("level", one_of(get_args(Level)))
+    mute = inner.take("mute", _mutes)
     if chart is None or period is None:
         return None
     if baseline is not None and not LEAST_BASELINE <= baseline <= MOST_BASELINE[period]:
@@ -76,7 +77,9 @@ def control_of(value: object, reader: EntryReader, dimensions: tuple[str, ...]) 
         inner.complain("chart", f"{chart} needs a `denominator`, the size of each period; take xmr for a count or a sum")
     if rules == ():
         inner.complain("rules", f"must name one at least (there are {', '.join(get_args(Rule))})")
-    return Control(chart, period, baseline or BASELINE[period], rules or ("beyond_limit",), by or (), level or "warning")
+    return Control(
+        chart, period, baseline or BASELINE[period], rules or ("beyond_limit",), by or (), level or "warning", mute or ()
+    )
 
 
 def _mutes(value: object) -> tuple[Mute, ...]:

@@ -59,3 +59,4 @@ class Control:
     rules: tuple[Rule, ...]
     by: tuple[str, ...] = ()
     level: Level = "warning"
+    mute: tuple[Mute, ...] = ()

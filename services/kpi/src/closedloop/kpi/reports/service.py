@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ from closedloop.common.http.pages import Page, decode_cursor, page_of
 from closedloop.common.http.preconditions import check_version, once_committed
 from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound
 from closedloop.common.postgres.pool import Connection, Pool
+from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain import report as rules
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.months import bounds, earlier, is_month, month_of
@@ -27,10 +29,19 @@ RESTATED_MONTHS: Final = 3
 class Reports:
     """What quality managers and owners do with reports."""
 
-    def __init__(self, pool: Pool, gathering: Gathering, catalogue: Catalogue, zone: ZoneInfo) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        gathering_by: Callable[[Catalogue], Gathering],
+        catalogue: Catalogue,
+        history: CatalogueHistory,
+        zone: ZoneInfo,
+    ) -> None:
+        """`catalogue`: today's; a month goes by that of its last day, with the formulas, targets and levels of then."""
         self._pool = pool
-        self._gathering = gathering
+        self._gathering_by = gathering_by
         self._catalogue = catalogue
+        self._history = history
         self._zone = zone
 
     # --- reading ---
@@ -194,11 +205,20 @@ class Reports:
         for one, content in published.items():
             if content is not None:
                 restated += await self._restated(one, content)
-        return await self._gathering.report(month, minute_of(now), now, added, restated)
+        gathering = await self._gathering(month)
+        return await gathering.report(month, minute_of(now), now, added, restated)
 
     async def _restated(self, month: Month, content: bytes) -> list[Restated]:
         figures = {figure.indicator_id: figure for figure in forms.from_json(content).figures}
-        return rules.restated(month, figures, await self._gathering.amounts(month, list(figures)))
+        gathering = await self._gathering(month)
+        return rules.restated(month, figures, await gathering.amounts(month, list(figures)))
+
+    async def _gathering(self, month: Month) -> Gathering:
+        today = datetime.now(self._zone).date()
+        last = time_of(bounds(month, self._zone)[1] - 1).astimezone(self._zone).date()
+        async with self._pool.acquire() as connection:
+            catalogue = await self._history.on(connection, min(last, today), today, self._catalogue)
+        return self._gathering_by(catalogue)
 
     def _check_month(self, month: str) -> None:
         if not is_month(month):
