@@ -2,25 +2,39 @@
 
 from typing import Any
 
-from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
-from closedloop.kpi.prometheus_rules import levels_of
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
+from closedloop.kpi.domain.exporting import Level
+from closedloop.kpi.prometheus_rules import judged_by, levels_of
 
 FIRING = 'ALERTS{alertname="IndicatorBreached", alertstate="firing"}'
 OK, PENDING, WARNING, CRITICAL = range(4)
+BOTH: list[Level] = ["warning", "critical"]
 
 
 def cases(catalogue: Catalogue) -> list[dict[str, Any]]:
-    """Quiet while all are ok or pending; each fires at its level; two processes that tell the same are one alert."""
-    judged = [indicator for indicator in catalogue.from_events if indicator.threshold is not None]
-    warned = [indicator for indicator in judged if "warning" in levels_of(indicator)]
+    """Quiet while all are ok or pending; each fires at its level; two processes that tell the same are one alert. What is judged by
+    its period is a ticket at either level."""
+    judged: list[Indicator] = [one for one in catalogue.from_events if one.threshold is not None or one.control is not None]
+    judged += catalogue.by_period
+    warned = [one for one in judged if "warning" in _levels(one)]
+    critical = [one for one in judged if "critical" in _levels(one)]
     return [
         _case("nothing stands badly", judged, [OK, PENDING], []),
-        _case("warnings", judged, [PENDING, WARNING], [_sample(i, "ticket") for i in warned]),
-        _case("critical", judged, [WARNING, CRITICAL], [_sample(i, "page") for i in judged]),
+        _case("warnings", judged, [PENDING, WARNING], [_sample(one, "ticket") for one in warned]),
+        _case("critical", critical, [WARNING, CRITICAL], [_sample(one, _severity(one)) for one in critical]),
     ]
 
 
-def _case(name: str, indicators: list[EventIndicator], states: list[int], firing: list[dict[str, Any]]) -> dict[str, Any]:
+def _levels(indicator: Indicator) -> list[Level]:
+    """Every period's rule looks for both levels, whichever of them its entry has."""
+    return levels_of(indicator) if isinstance(indicator, EventIndicator) and not indicator.is_judged_by_period else BOTH
+
+
+def _severity(indicator: Indicator) -> str:
+    return "ticket" if indicator.is_judged_by_period else "page"
+
+
+def _case(name: str, indicators: list[Indicator], states: list[int], firing: list[dict[str, Any]]) -> dict[str, Any]:
     first, then = states
     series = [
         {"series": f'kpi_indicator_state{{{_labels(i)}, service="kpi", instance="{instance}"}}', "values": f"{first}x9 {then}x20"}
@@ -36,12 +50,11 @@ def _case(name: str, indicators: list[EventIndicator], states: list[int], firing
     }
 
 
-def _labels(indicator: EventIndicator) -> str:
-    assert indicator.threshold is not None
-    by = indicator.threshold.by
+def _labels(indicator: Indicator) -> str:
+    by = judged_by(indicator) if isinstance(indicator, EventIndicator) else ()
     dimensions = [*(f'{name}="x"' for name in by), *([f'split_by="{",".join(sorted(by))}"'] if by else [])]
     return ", ".join([f'indicator="{indicator.id}"', *dimensions])
 
 
-def _sample(indicator: EventIndicator, severity: str) -> dict[str, Any]:
+def _sample(indicator: Indicator, severity: str) -> dict[str, Any]:
     return {"labels": f'{{severity="{severity}", owner="{indicator.owner}", indicator="{indicator.id}"}}', "value": 1}

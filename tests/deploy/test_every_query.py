@@ -28,18 +28,20 @@ import yaml
 
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.sink import KafkaSink, Message
+from closedloop.common.settings import OperatorSettings
 from closedloop.local.addresses import Ports
 from closedloop.local.ports import free_port
 from closedloop.local.stack import Stack
 from closedloop.local.testing import temporary_folder
-from deploy.indicator_events import messages, past_messages
+from deploy.indicator_events import messages, past_messages, reports
 from deploy.promql import PROMETHEUS, ROOT, dashboards, quantity, queries, rules, tool
 from deploy.watching import query
 from e2e.conftest import call
 from faults.evidence import wait_until
 
 RUNBOOK = ROOT / "docs/runbook.md"
-EVERYTHING_WITHIN_S = 60
+EVERYTHING_WITHIN_S = 150
+"""What is judged by its period is looked at once a minute, and then shown within 15 s."""
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,7 @@ def test_every_query_answers_with_numbers_and_every_rule_can_be_evaluated(stack:
             open_queries = {one for one in open_queries if not has_number(prometheus, one[2])}
         if not open_queries:
             break
-        assert time.monotonic() - started < EVERYTHING_WITHIN_S, sorted(one[:2] for one in open_queries)
+        assert time.monotonic() - started < EVERYTHING_WITHIN_S, sorted(open_queries)
         time.sleep(1)
 
     found = [rule for group in asked(prometheus, "rules")["groups"] for rule in group["rules"]]
@@ -130,12 +132,19 @@ def test_every_query_answers_with_numbers_and_every_rule_can_be_evaluated(stack:
 async def every_indicator_moves(stack: Stack) -> None:
     now = datetime.now(UTC)
     # event time passes with the latest event of each partition: what happened ten minutes ago is judged at once
-    times = {"before": (now - timedelta(minutes=10)).isoformat(), "latest": now.isoformat()}
+    # and what happened last month is judged by its levels of a period
+    last_month = now.replace(day=1) - timedelta(days=15)
+    times = {"last-month": last_month.isoformat(), "before": (now - timedelta(minutes=10)).isoformat(), "latest": now.isoformat()}
     sink = KafkaSink(KafkaSettings(bootstrap=stack.bootstrap), "test")
     await sink.publish(list(past_messages(now)))
     for name, at in times.items():
         await sink.publish(list(messages(at, name)))
     await sink.stop()
+    today = now.astimezone(OperatorSettings().zone).date()
+    for indicator_id, row in reports(today):
+        path = f"/v1/indicators/{indicator_id}/measurements"
+        status, _, answer = call(stack, "kpi", "POST", path, stack.token("manager"), [row])
+        assert status == 201, answer
 
 
 async def happens(stack: Stack, number: int) -> None:

@@ -10,12 +10,20 @@ import pytest
 import structlog
 from prometheus_client import REGISTRY
 
+from closedloop.common.auth.principal import Principal
 from closedloop.kpi import statement_store
 from closedloop.kpi.catalogue_files import load_catalogue
-from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.catalogue import Catalogue, ReportedIndicator
+from closedloop.kpi.domain.months import earlier, month_of
 from closedloop.kpi.domain.statement import Series
 from closedloop.kpi.domain.states import Standing, State
+from closedloop.kpi.domain.windows import minute_of
+from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.gauges import Gauges
+from closedloop.kpi.measurements import Measurements, Report
+from closedloop.kpi.period_figures import PeriodFigures
+from closedloop.kpi.reported_values import ReportedValues
+from closedloop.kpi.values import Values
 from kpi.counting import Engine
 from kpi.records import encoded, envelope, numbered, rating
 
@@ -51,6 +59,31 @@ indicators:
     filter: kind = 'survey'
     numerator: 1
     dimensions: [region]
+  - id: lines
+    name_en: Lines
+    name_zh: 线路数
+    product: broadband
+    phase: in_process
+    class: operating
+    unit: lines
+    better: higher
+    owner: network_operations
+    dimensions: [region]
+    collection: system_extract
+    granularity: month
+    reported: {by: network management, numerator: lines in service, level: true}
+  - id: surveys_per_line
+    name_en: Surveys per line
+    name_zh: 每线调查量
+    product: broadband
+    phase: ex_post
+    class: perception
+    unit: surveys
+    better: higher
+    owner: hotline
+    dimensions: [region]
+    granularity: month
+    composite: surveys / lines
   - id: lines_faultless
     name_en: Lines without a fault
     name_zh: 无故障率
@@ -67,6 +100,10 @@ indicators:
     granularity: month
     reported: {by: network management}
 """
+
+
+UTC_ZONE = ZoneInfo("UTC")
+MEI = Principal("mei", "test", frozenset(), None)
 
 
 @pytest.fixture
@@ -89,6 +126,13 @@ async def counted(kpi_pool: Any, catalogue: Catalogue) -> Engine:
     return engine
 
 
+def gauges_over(engine: Engine, most: int = 1000) -> Gauges:
+    reported = ReportedValues(Measurements(engine.pool, UTC_ZONE), UTC_ZONE)
+    values = Values(EventValues(engine.reader, engine.catalogue, UTC_ZONE), reported, engine.catalogue)
+    of_periods = PeriodFigures(engine.pool, values, engine.catalogue, UTC_ZONE)
+    return Gauges(engine.pool, engine.reader, of_periods, engine.catalogue, "1h", UTC_ZONE, most)
+
+
 def seen(metric: str) -> dict[tuple[tuple[str, str], ...], float]:
     """Labels → value of one metric, as a scrape sees it."""
     samples = [sample for family in REGISTRY.collect() for sample in family.samples if sample.name == metric]
@@ -102,7 +146,7 @@ def labels(indicator: str, **dimensions: str) -> tuple[tuple[str, str], ...]:
 
 async def test_the_whole_and_each_exported_combination_have_their_figures(engine: Engine, catalogue: Catalogue) -> None:
     counted_ = await counted(engine.pool, catalogue)
-    await Gauges(engine.pool, counted_.reader, catalogue, "1h", ZoneInfo("UTC"), 1000).refresh()
+    await gauges_over(counted_).refresh()
     assert seen("kpi_indicator_value") == {
         labels("bad_share"): 50,
         labels("bad_share", region="NJ", channel="web"): 50,
@@ -122,6 +166,8 @@ async def test_the_whole_and_each_exported_combination_have_their_figures(engine
     assert {dict(found)["indicator"]: dict(found)["collection"] for found in seen("kpi_indicator_info")} == {
         "bad_share": "events",
         "surveys": "events",
+        "lines": "system_extract",
+        "surveys_per_line": "derived",
         "lines_faultless": "system_extract",
     }
     shown = sum(len(seen(f"kpi_indicator_{what}")) for what in ("value", "numerator", "denominator", "sample", "target", "info"))
@@ -138,7 +184,7 @@ async def test_a_series_that_is_judged_has_its_state_also_where_no_event_is_left
     withdrawn = [Series("no_longer_there", {"region": "NJ"}, 1, Standing("critical"))]
     async with engine.pool.acquire() as connection:
         await statement_store.write_series(connection, "evaluations", series + chart + withdrawn, {}, [])
-    await Gauges(engine.pool, Engine(engine.pool, catalogue).reader, catalogue, "1h", ZoneInfo("UTC"), 1000).refresh()
+    await gauges_over(Engine(engine.pool, catalogue)).refresh()
     # Wuxi is not known, and in Suzhou the chart is worse than the threshold
     assert seen("kpi_indicator_state") == {
         labels("bad_share", region="NJ"): 3,
@@ -154,18 +200,48 @@ async def test_of_what_is_judged_by_its_period_the_whole_has_its_state_and_a_reg
     series = [Series("lines_faultless", dimensions, 1, Standing(state)) for dimensions, state in states]
     async with engine.pool.acquire() as connection:
         await statement_store.write_series(connection, "periods", series, {}, [])
-    await Gauges(engine.pool, Engine(engine.pool, catalogue).reader, catalogue, "1h", ZoneInfo("UTC"), 1000).refresh()
+    await gauges_over(Engine(engine.pool, catalogue)).refresh()
     assert seen("kpi_indicator_state") == {labels("lines_faultless"): 0, labels("lines_faultless", region="SZ"): 2}
+
+
+async def test_what_is_reported_or_composed_has_the_figures_of_the_last_period_that_is_known(
+    engine: Engine, catalogue: Catalogue
+) -> None:
+    month = month_of(minute_of(datetime.now(UTC)), UTC_ZONE)
+    last, before = earlier(month, 1), earlier(month, 2)
+    surveys = [envelope(rating(score=9), id=f"s{n}", time=f"{last}-15T12:00:00Z") for n in range(5)]
+    counting = Engine(engine.pool, catalogue)
+    assert await counting.take(numbered([encoded(event) for event in surveys], appended=datetime.now(UTC))) == []
+    gauges = gauges_over(counting)
+    await gauges.refresh()
+    assert {found for found in seen("kpi_indicator_value") if dict(found)["indicator"] not in ("bad_share", "surveys")} == set()
+
+    async def report(indicator_id: str, period: str, **figures: float) -> None:
+        indicator = catalogue.get(indicator_id)
+        assert isinstance(indicator, ReportedIndicator)
+        row = {"period": period, "method": "extract", "file": "lines.csv"} | figures
+        status, answer = await Measurements(engine.pool, UTC_ZONE).take(indicator, Report(MEI, [row], None, b""))
+        assert status == 201, answer
+
+    await report("lines", before, numerator=50)
+    await report("lines_faultless", before, value=97)
+    await gauges.refresh()
+    assert seen("kpi_indicator_value")[labels("lines_faultless")] == 97
+    assert seen("kpi_indicator_numerator")[labels("lines")] == 50
+    assert seen("kpi_indicator_value")[labels("surveys_per_line")] == 0.1
+    await report("lines_faultless", last, value=98.5)
+    await gauges.refresh()
+    assert seen("kpi_indicator_value")[labels("lines_faultless")] == 98.5
 
 
 async def test_what_is_more_than_the_bound_is_left_out_and_said_once(engine: Engine, catalogue: Catalogue) -> None:
     counted_ = await counted(engine.pool, catalogue)
-    gauges = Gauges(engine.pool, counted_.reader, catalogue, "1h", ZoneInfo("UTC"), 5 + 7 + 3)
+    gauges = gauges_over(counted_, 7 + 7 + 3)
     with structlog.testing.capture_logs() as logs:
         await gauges.refresh()
         await gauges.refresh()
     assert seen("kpi_indicator_sample").keys() == {labels("bad_share"), labels("surveys"), labels("surveys", region="NJ")}
-    assert REGISTRY.get_sample_value("kpi_exported_series") == 15
+    assert REGISTRY.get_sample_value("kpi_exported_series") == 17
     assert REGISTRY.get_sample_value("kpi_exported_series_left_out") == 11
     assert [line["left_out"] for line in logs if line["event"] == "series left out of metrics"] == [11]
 
@@ -180,7 +256,7 @@ async def test_a_thousand_regions_that_a_producer_made_up_cost_their_series_only
         standings = {"X998": Standing("ok"), "X999": Standing("critical")}
         series = [Series("bad_share", {"region": region}, 1, standing) for region, standing in standings.items()]
         await statement_store.write_series(connection, "evaluations", series, {}, [])
-    await Gauges(engine.pool, counting.reader, catalogue, "1h", ZoneInfo("UTC"), 5 + 7 + 4 + 3).refresh()
+    await gauges_over(counting, 7 + 7 + 4 + 3).refresh()
     whole = {labels("bad_share"), labels("surveys")}
     assert seen("kpi_indicator_sample").keys() == whole | {labels("surveys", region=region) for region in ("X999", "NJ")}
     assert seen("kpi_indicator_state") == {labels("bad_share", region="X999"): 3}

@@ -330,7 +330,7 @@ async def test_a_month_of_events_is_judged_once_they_have_arrived_and_again_when
     await operator.look()
     assert await operator.states() == {}, "events of March may still be on their way"
     operator.arrived = APRIL
-    await operator.look(AGAIN_AFTER_MINUTES)
+    await operator.look()
     assert {name: state["state"] for name, state in (await operator.states()).items()} == {
         "low_scores": "ok",
         "low_scores?region=NJ": "ok",

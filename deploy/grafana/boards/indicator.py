@@ -14,7 +14,8 @@ def dashboard() -> Dashboard:
     return parts.dashboard(
         "indicator",
         "Closed Loop / One indicator",
-        "$indicator over KPI_GAUGE_WINDOW (1 h), in its own unit. Older and longer: GET /v1/indicators/$indicator/series.",
+        "$indicator over KPI_GAUGE_WINDOW (1 h) or, where it is reported or composed, its last period, in its own unit. Older and"
+        " longer: GET /v1/indicators/$indicator/series.",
         {
             "Now": [
                 number("Value", "none", f"max(kpi_indicator_value{_WHOLE})"),
@@ -64,7 +65,7 @@ def dashboard() -> Dashboard:
             ],
         },
         variables=[
-            chosen("indicator", 'label_values(kpi_indicator_info{collection="events"}, indicator)', several=False),
+            chosen("indicator", "label_values(kpi_indicator_info, indicator)", several=False),
             chosen("region", 'label_values(kpi_indicator_sample{indicator="$indicator"}, region)'),
         ],
     )

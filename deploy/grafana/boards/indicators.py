@@ -1,4 +1,4 @@
-"""All indicators that are computed from events: which stand badly, what each is now."""
+"""All indicators: which stand badly, what each is now."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -6,7 +6,7 @@ from boards import parts
 from boards.parts import number, rows, states
 
 STATE = "max by (indicator) (kpi_indicator_state)"
-INFO = 'max by (indicator, name_en, name_zh, process, product, owner, unit) (kpi_indicator_info{collection="events"})'
+INFO = "max by (indicator, name_en, name_zh, process, product, collection, owner, unit) (kpi_indicator_info{})"
 LEVELS = {"ok": 0, "pending": 1, "warning": 2, "critical": 3}
 
 
@@ -15,7 +15,8 @@ def dashboard() -> Dashboard:
     return parts.dashboard(
         "indicators",
         "Closed Loop / Indicators",
-        "Each indicator by the worst of its series. Values are over KPI_GAUGE_WINDOW (1 h); every process of kpi tells the same.",
+        "Each indicator by the worst of its series. Values are over KPI_GAUGE_WINDOW (1 h), or of the last period where"
+        " they are reported or composed; every process of kpi tells the same.",
         {
             "By state": [
                 number(level.capitalize(), "none", f"sum({STATE} == bool {at})", red_from=1 if level == "critical" else None)

@@ -68,7 +68,12 @@ def dashboard() -> Dashboard:
                     ("max(kpi_exported_series_left_out)", "left out"),
                     about="KPI_MAX_EXPORTED_SERIES is the bound.",
                 ),
-                graph("Memory for duplicates", "bytes", ("sum by (instance) (kpi_seen_cache_bytes)", "{{instance}}")),
+                graph(
+                    "Memory of caches",
+                    "bytes",
+                    ("sum by (instance) (kpi_seen_cache_bytes)", "{{instance}} duplicates"),
+                    ("sum by (instance) (kpi_bucket_cache_bytes)", "{{instance}} buckets"),
+                ),
             ],
             "Store": [
                 graph("Segments", "none", ("max by (kind) (kpi_segments)", "{{kind}}")),

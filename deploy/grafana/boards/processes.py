@@ -1,4 +1,5 @@
-"""A dashboard for each process and product of the catalogue: its indicators that are computed from events, two panels each."""
+"""A dashboard for each process and product of the catalogue: all its indicators in a table, and two panels for each that is
+computed from events. What is reported moves once a month: its trend is the report's."""
 
 from collections.abc import Sequence
 
@@ -11,45 +12,53 @@ from grafana_foundation_sdk.models import dashboard as model
 from boards import parts
 from boards.indicators import INFO, STATE
 from boards.parts import Panel, graph, rows, states
-from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 
 UNITS = {"percent": "percent", "s": "s", "h": "h"}
 """Of the catalogue → of Grafana; others are plain numbers."""
 
 
 def dashboards(catalogue: Catalogue) -> list[Dashboard]:
-    """In the order of the catalogue. A process or product whose indicators are all reported or composed has none."""
-    found: dict[tuple[str, str], list[EventIndicator]] = {}
-    for indicator in catalogue.from_events:
+    """In the order of the catalogue."""
+    found: dict[tuple[str, str], list[Indicator]] = {}
+    for indicator in catalogue.indicators:
         for kind, code in (("process", indicator.process), ("product", indicator.product)):
             if code is not None:
                 found.setdefault((kind, code), []).append(indicator)
     return [_dashboard(kind, code, indicators) for (kind, code), indicators in found.items()]
 
 
-def _dashboard(kind: str, code: str, indicators: Sequence[EventIndicator]) -> Dashboard:
+def _dashboard(kind: str, code: str, indicators: Sequence[Indicator]) -> Dashboard:
     own = f'and on (indicator) kpi_indicator_info{{{kind}="{code}"}}'
-    is_judged = any(indicator.threshold or indicator.control for indicator in indicators)
+    from_events = [indicator for indicator in indicators if isinstance(indicator, EventIndicator)]
     columns = [
-        (INFO.replace("{", f'{{{kind}="{code}", '), ""),
+        (INFO.replace("{", f'{{{kind}="{code}"'), ""),
         (f'max by (indicator) (kpi_indicator_value{{split_by=""}}) {own}', "value"),
-        (f"indicator:kpi_indicator_value:avg1d {own}", "day's average"),
     ]
+    if from_events:
+        columns.append((f"indicator:kpi_indicator_value:avg1d {own}", "day's average"))
     if any(indicator.target is not None for indicator in indicators):
         columns.append((f"max by (indicator) (kpi_indicator_target) {own}", "target"))
+    is_judged = any(map(_is_judged, indicators))
     if is_judged:
         columns.append((f"{STATE} {own}", "state"))
     panels: dict[str, Sequence[Panel]] = {"Now": [rows("Indicators", *columns)]}
     if is_judged:
         panels["Trend of states"] = [states("State", (f"{STATE} {own}", "{{indicator}}"))]
-    for indicator in indicators:
+    for indicator in from_events:
         panels[f"{indicator.name_en} {indicator.name_zh}"] = [_value(indicator), _parts(indicator)]
     return parts.dashboard(
         f"{kind}-{code}",
         f"Closed Loop / {kind.capitalize()} {code}",
-        f"The indicators of the {kind} {code} over KPI_GAUGE_WINDOW (1 h), made from the shipped catalogue.",
+        f"The indicators of the {kind} {code}, made from the shipped catalogue: over KPI_GAUGE_WINDOW (1 h), or of the last"
+        " period where they are reported or composed.",
         panels,
     )
+
+
+def _is_judged(indicator: Indicator) -> bool:
+    judged_by_events = isinstance(indicator, EventIndicator) and (indicator.threshold or indicator.control)
+    return bool(judged_by_events) or indicator.is_judged_by_period
 
 
 def _value(indicator: EventIndicator) -> timeseries.Panel:

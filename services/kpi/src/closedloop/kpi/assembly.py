@@ -17,6 +17,7 @@ from closedloop.kpi.escalations import Escalations
 from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.gauges import Gauges
 from closedloop.kpi.measurements import Measurements
+from closedloop.kpi.period_figures import PeriodFigures
 from closedloop.kpi.period_statements import PeriodStatements
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.reported_values import ReportedValues
@@ -79,7 +80,15 @@ class Assembler:
             statements=Statements(pool, frontier, catalogue, reader, zone, said),
             period_statements=PeriodStatements(pool, frontier, catalogue, values, zone, said),
             escalations=Escalations(pool, catalogue, said),
-            gauges=Gauges(pool, reader, catalogue, cast(Window, settings.gauge_window), zone, settings.max_exported_series),
+            gauges=Gauges(
+                pool,
+                reader,
+                PeriodFigures(pool, values, catalogue, zone),
+                catalogue,
+                cast(Window, settings.gauge_window),
+                zone,
+                settings.max_exported_series,
+            ),
             values=values,
             reports=Reports(pool, gathering_by, catalogue, self._history, zone),
             states=States(pool, catalogue),

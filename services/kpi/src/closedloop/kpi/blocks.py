@@ -186,7 +186,8 @@ class Cache:
 
     def drop(self, ids: Collection[int]) -> None:
         """Forget segments that are no more."""
-        for key in [key for key in self._kept if key[0] in set(ids)]:
+        gone = set(ids)
+        for key in [key for key in self._kept if key[0] in gone]:
             self.nbytes -= self._kept.pop(key).nbytes
 
     def clear(self) -> None:

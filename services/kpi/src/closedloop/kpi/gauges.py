@@ -23,14 +23,15 @@ from closedloop.kpi.domain.entries import ALL_DIMENSIONS
 from closedloop.kpi.domain.exporting import LEVELS, SAMPLE, STATE, Group, Row, exported_by, is_alarming, merged, shows_state, within
 from closedloop.kpi.domain.rolling import figures_over_windows
 from closedloop.kpi.domain.windows import Window, minute_of, window_start
+from closedloop.kpi.period_figures import PeriodFigures
 from closedloop.kpi.reading import BucketReader
 
 log = structlog.get_logger()
 FIGURES: Final = {
-    "value": "Value over the gauge window, in the indicator's unit",
-    "numerator": "Numerator over the gauge window",
-    "denominator": "Denominator over the gauge window",
-    SAMPLE: "Events that stand in the value",
+    "value": "Value over the gauge window, in the indicator's unit; of what is reported or composed, that of its last period",
+    "numerator": "Numerator over the gauge window, or of the last period",
+    "denominator": "Denominator over the gauge window, or of the last period",
+    SAMPLE: "Events, or reported figures, that stand in the value",
     STATE: "0 ok, 1 pending, 2 warning, 3 critical; of what is judged by a period, the whole, and the regions that are not ok",
 }
 By = tuple[str, ...]
@@ -38,6 +39,7 @@ Sums = tuple[Sequence[EventIndicator], pl.DataFrame]
 """Indicators that are told apart alike, and their topic's sums and estimates per combination in which every dimension is known."""
 INFO_LABELS: Final = ("name_en", "name_zh", "process", "product", "unit", "owner", "collection")
 SHOWN = Gauge("kpi_exported_series", "Time series kpi_indicator_… that this process shows, at most KPI_MAX_EXPORTED_SERIES")
+CACHE_BYTES = Gauge("kpi_bucket_cache_bytes", "Memory that buckets at hand take, at most KPI_BUCKET_CACHE_MB")
 LEFT_OUT = Gauge("kpi_exported_series_left_out", "Time series kpi_indicator_… that KPI_MAX_EXPORTED_SERIES leaves out")
 
 
@@ -72,12 +74,21 @@ REGISTRY.register(SERIES)
 
 
 class Gauges:
-    """At most `most` time series for all indicators together. Reported and composed ones have a target, their names and their
-    state, and no value: their periods are days and months, which a scrape every 15 s says nothing about."""
+    """At most `most` time series for all indicators together."""
 
-    def __init__(self, pool: Pool, reader: BucketReader, catalogue: Catalogue, window: Window, zone: ZoneInfo, most: int) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        reader: BucketReader,
+        of_periods: PeriodFigures,
+        catalogue: Catalogue,
+        window: Window,
+        zone: ZoneInfo,
+        most: int,
+    ) -> None:
         self._pool = pool
         self._reader = reader
+        self._of_periods = of_periods
         self._catalogue = catalogue
         self._window = window
         self._zone = zone
@@ -101,6 +112,7 @@ class Gauges:
                 own = [indicator for indicator in indicators if exported_by(indicator) == by]
                 if own and by:
                     sums.setdefault(by, []).append((own, total.drop_nulls(by)))
+        rows += await self._of_periods.rows(end)
         async with self._pool.acquire() as connection:
             standing = await store.read_standing(connection)
         rows += [
@@ -114,6 +126,7 @@ class Gauges:
         shown, left_out = await asyncio.to_thread(_shown, rows, sums, self._most - sum(len(family.samples) for family in named))
         families = [*_families(shown), *named]
         SERIES.replace(families)
+        CACHE_BYTES.set(self._reader.cache.nbytes)
         SHOWN.set(sum(len(family.samples) for family in families))
         LEFT_OUT.set(left_out)
         if left_out != self._left_out:

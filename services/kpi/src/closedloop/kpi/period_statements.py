@@ -78,13 +78,14 @@ class PeriodStatements:
             self._seen = signs, upto
 
     async def _state(self, upto: int, ends: Ends) -> bool:
-        """One round. False where another process made this minute's: it may have read less than is there by now."""
+        """One round. False where it must be made again in the next minute: events were still on their way, or another process made
+        this one, which may have read less than is there by now."""
         judged = {indicator.id: indicator for indicator in self._catalogue.by_period}
         async with self._pool.acquire() as connection:
             progress = await store.read_progress(connection, TOPIC, list(judged))
         if any(series.stated_until >= upto for series in progress.series.values()):
             return False
-        moved, made = await self._judge(progress, upto, ends)
+        moved, made, is_whole = await self._judge(progress, upto, ends)
         moved = [series for series in moved if series.key not in progress.elsewhere]
         made = [statement for statement in made if statement.series not in progress.elsewhere]
         withdrawn = [series for series in progress.series.values() if series.indicator_id not in judged]
@@ -97,10 +98,11 @@ class PeriodStatements:
         saying.tell(TOPIC, upto, judged.values(), standing.values(), made)
         if made:
             self._said()
-        return True
+        return is_whole
 
-    async def _judge(self, progress: store.Progress, upto: int, ends: Ends) -> tuple[list[Series], list[Statement]]:
-        """The series that move, and what is to be said. The frontiers are read first: what came up to them is read then."""
+    async def _judge(self, progress: store.Progress, upto: int, ends: Ends) -> tuple[list[Series], list[Statement], bool]:
+        """The series that move, what is to be said, and whether every indicator could be judged. The frontiers are read first: what
+        came up to them is read then."""
         arrived = {topic: await self._frontier(topic) for topic in self._catalogue.topics}
         since = min((series.stated_until for series in progress.series.values()), default=0)
         masking = Masking(self._pool, self._catalogue, self._zone, since, upto)
@@ -110,18 +112,20 @@ class PeriodStatements:
             known.setdefault(series.indicator_id, {})[key] = series
         moved: list[Series] = []
         made: list[Statement] = []
+        is_whole = True
         for indicator in self._catalogue.by_period:
             last_two = ends[period_states.window_of(indicator)]
             frontiers = [arrived[topic] for topic in self._catalogue.topics_of(indicator)]
             if any(frontier is None or frontier < time_of(last_two[-1]) for frontier in frontiers):
-                continue  # events of the period are still on their way
+                is_whole = False  # events of the period are still on their way
+                continue
             amounts = await self._amounts(indicator, last_two)
             if amounts is not None:
                 own, masks_of = known.get(indicator.id, {}), masking.silenced(indicator)
                 some = period_states.state(indicator, self._zone, last_two, amounts, own, upto, masks_of)
                 moved += some[0]
                 made += some[1]
-        return moved, made
+        return moved, made, is_whole
 
     async def _amounts(self, indicator: Indicator, ends: tuple[int, int]) -> dict[Dimensions, list[PeriodAmount]] | None:
         """Group → the figures of the periods that end there; the whole and each region. None where those are too many."""

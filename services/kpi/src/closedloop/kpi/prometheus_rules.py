@@ -1,6 +1,7 @@
 """Prometheus rules made from the catalogue: averages over a day and a week, and per indicator an alert for each level.
 
-One alert rule looks at all series of its indicator: there is none per region.
+One alert rule looks at all series of its indicator: there is none per region. The averages are of what is computed from events: the
+figure of a period stands for as long as no newer one is known.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,20 +9,27 @@ from typing import Any, Final
 
 import yaml
 
-from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.exporting import LEVELS, Level
+from closedloop.kpi.domain.period_states import window_of
 from closedloop.kpi.value import REGION
 
 HEADER: Final = "# Written from the indicator catalogue by `python -m closedloop.kpi rules` (make rules): do not edit.\n"
 ALERT: Final = "IndicatorBreached"
 SEVERITIES: Final[dict[Level, str]] = {"warning": "ticket", "critical": "page"}
 _WIDTH: Final = 130
+_REGION_IF_ANY: Final = f"{{{{ with $labels.{REGION} }}}}, region {{{{ . }}}}{{{{ end }}}}"
+_FILTER_IF_ANY: Final = f"{{{{ with $labels.{REGION} }}}}&region={{{{ . }}}}{{{{ end }}}}"
 _NUMERATOR, _DENOMINATOR = (f"indicator:kpi_indicator_{part}:max" for part in ("numerator", "denominator"))
 
 
 def rules_of(catalogue: Catalogue) -> str:
     """The rule file, as YAML."""
-    rules = [*_recorded(catalogue), *(rule for indicator in catalogue.from_events for rule in alerts_of(indicator))]
+    rules = [
+        *_recorded(catalogue),
+        *(rule for indicator in catalogue.from_events for rule in alerts_of(indicator)),
+        *(alert_of_period(indicator) for indicator in catalogue.by_period),
+    ]
     groups = {"groups": [{"name": "indicators", "rules": rules}]}
     return HEADER + yaml.safe_dump(groups, sort_keys=False, allow_unicode=True, width=_WIDTH)
 
@@ -46,7 +54,8 @@ def _recorded(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
     weigh each of its events the same, and their quotient is the day's value."""
     for part in ("numerator", "denominator"):
         metric = f"kpi_indicator_{part}"
-        yield {"record": f"indicator:{metric}:max", "expr": f'max by (indicator) ({metric}{{split_by=""}})'}
+        whole = f'max by (indicator) ({metric}{{split_by=""}})'
+        yield {"record": f"indicator:{metric}:max", "expr": f'{whole} and on (indicator) kpi_indicator_info{{collection="events"}}'}
     scaled: dict[float, list[str]] = {}
     for indicator in catalogue.from_events:
         if indicator.factor_of_unit != 1:
@@ -87,6 +96,30 @@ def alerts_of(indicator: EventIndicator) -> list[dict[str, Any]]:
         for level in levels_of(indicator)
         for severity in [SEVERITIES[level]]
     ]
+
+
+def alert_of_period(indicator: Indicator) -> dict[str, Any]:
+    """The rule of an indicator that is judged by its levels of a period. However bad last month was, it wakes nobody at night."""
+    state = f'max by (indicator, {REGION}) (kpi_indicator_state{{indicator="{indicator.id}"}})'
+    level = f"{{{{ if eq $value {LEVELS['critical']}.0 }}}}critical{{{{ else }}}}warning{{{{ end }}}}"
+    limits = [f"{name} {limit:g}" for name in SEVERITIES if (limit := getattr(indicator, name)) is not None]
+    return {
+        "alert": ALERT,
+        "expr": f"{state} >= {LEVELS['warning']}",
+        "labels": {"severity": "ticket", "owner": indicator.owner, "indicator": indicator.id},
+        "annotations": {
+            "summary": (
+                f"{_plain(indicator.name_en)} ({_plain(indicator.name_zh)}){_REGION_IF_ANY} is {level} over its last"
+                f" {window_of(indicator)}, owner {indicator.owner}"
+            ),
+            "description": (
+                f"Worse than {' or '.join(limits)} {_plain(indicator.unit)}."
+                f" Series: GET /v1/indicators/{indicator.id}/series?window={window_of(indicator)}{_FILTER_IF_ANY}"
+            ),
+            "runbook_url": f"{{{{ externalURL }}}}/user/runbook.md#{ALERT.lower()}",
+            "dashboard_url": f"/d/closedloop-indicator?var-indicator={indicator.id}",
+        },
+    }
 
 
 def _place(by: tuple[str, ...]) -> str:

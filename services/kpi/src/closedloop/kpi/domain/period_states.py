@@ -86,7 +86,7 @@ def state(
     statements: list[Statement] = []
     for key in dict.fromkeys((*known, *found)):
         dimensions, two = found.get(key, ({}, silent))
-        newest = _newest(indicator, two)
+        newest = newest_known(indicator, two)
         series = known.get(key)
         if series is None and newest is not None:
             series = Series(indicator.id, dimensions, upto - 1)
@@ -97,7 +97,8 @@ def state(
     return moved, statements
 
 
-def _newest(indicator: Indicator, two: Sequence[PeriodAmount]) -> PeriodAmount | None:
+def newest_known(indicator: Indicator, two: Sequence[PeriodAmount]) -> PeriodAmount | None:
+    """On which of these figures, the earlier first, the indicator rests."""
     return next((one for one in reversed(two) if is_known(indicator, one.amount)), None)
 
 
