@@ -1,4 +1,4 @@
-"""Every code block of the README runs as written, in order; only ports and the state folder are this test's own.
+"""Every code block of the README, and of kpi's, runs as written, in order; only ports and the state folder are this test's own.
 
 The session under "With Docker" needs an engine, and the README says so there: it is the one block in another language, and is
 checked to be no more than that."""
@@ -10,7 +10,7 @@ from documents import blocks_of, running_system
 pytestmark = pytest.mark.timeout(400)
 
 
-def test_every_block_of_the_readme_works() -> None:
+def test_every_block_of_the_readmes_works() -> None:
     blocks = blocks_of("README.md")
     elsewhere = [block for block in blocks if block.language != "sh"]
     assert [block.language for block in elsewhere] == ["console"]
@@ -20,6 +20,7 @@ def test_every_block_of_the_readme_works() -> None:
     assert len(others) >= 6
     with running_system() as system:
         printed = "".join(system.run([system.own(block) for block in others]))
+        reported = "".join(system.run([system.own(block.text) for block in blocks_of("services/kpi/README.md")]))
     for shown in (
         '"accepted":1',
         '"customer_id":"C0000123"',
@@ -28,3 +29,4 @@ def test_every_block_of_the_readme_works() -> None:
         "top_up/unionpay_not_credited",
     ):
         assert shown in printed, (shown, printed[-4000:])
+    assert '"value":97.2' in reported, reported
