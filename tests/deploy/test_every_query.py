@@ -1,4 +1,5 @@
-"""A real Prometheus scrapes the real stack: every query of the dashboards and every rule is asked, and answers with numbers.
+"""A real Prometheus scrapes the real stack, and PostgreSQL through its exporter: every query of the dashboards and every rule is
+asked, and answers with numbers.
 
 What a healthy system does not show is made to happen: a record that cannot be read, an id with other content, a breach, an
 escalation, a call, a contact too many, a store that is looked at and merged. The runbook's commands are run against the same stack.
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import asyncpg
 import pytest
@@ -32,6 +33,8 @@ from closedloop.local.addresses import Ports
 from closedloop.local.ports import free_port
 from closedloop.local.stack import Stack
 from closedloop.local.testing import temporary_folder
+from deploy import servers
+from deploy.compose_file import SERVICES
 from deploy.indicator_events import messages, past_messages
 from deploy.promql import PROMETHEUS, ROOT, dashboards, quantity, queries, rules, tool
 from deploy.watching import query
@@ -45,24 +48,32 @@ EVERYTHING_WITHIN_S = 60
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     tool("prometheus")
+    servers.postgres_exporter()
     with temporary_folder() as folder, Stack(folder, Ports.free()) as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
 def prometheus(stack: Stack) -> Iterator[int]:
-    """The port of one that scrapes the stack each second."""
-    with temporary_folder() as folder, scraping(stack, folder) as port:
+    """The port of one that scrapes the stack and PostgreSQL each second."""
+    with (
+        temporary_folder() as folder,
+        servers.watching_postgres(stack.admin_url, folder / "exporter.log") as exporter,
+        scraping(stack, folder, {"postgres": exporter}) as port,
+    ):
         yield port
 
 
 @contextlib.contextmanager
-def scraping(stack: Stack, folder: Path) -> Iterator[int]:
+def scraping(stack: Stack, folder: Path, exporters: dict[str, int]) -> Iterator[int]:
     config = yaml.safe_load((PROMETHEUS / "local.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(PROMETHEUS / "rules/*.yml")]
-    for target in config["scrape_configs"][0]["static_configs"]:
+    services, *others = config["scrape_configs"]
+    for target in services["static_configs"]:
         target["targets"] = [f"127.0.0.1:{stack.ports.of(target['labels']['service'])}"]
+    for server in others:
+        server["static_configs"][0]["targets"] = [f"127.0.0.1:{exporters[server['job_name']]}"]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     port = free_port()
     command = [tool("prometheus"), f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
@@ -119,12 +130,31 @@ def test_every_query_answers_with_numbers_and_every_rule_can_be_evaluated(stack:
     assert {rule["name"]: rule.get("lastError") for rule in found if rule["health"] != "ok"} == {}
     firing = {alert["labels"]["alertname"]: alert for alert in asked(prometheus, "alerts")["alerts"] if alert["state"] == "firing"}
     assert {"DeadLetters", "OtherContent"} <= firing.keys()
-    assert not firing.keys() & {"ServiceDown", "InstanceDown", "ConsumerBraked", "Restarting"}
+    assert not firing.keys() & {"ServiceDown", "InstanceDown", "ConsumerBraked", "Restarting", "ServerUnseen"}
     letters = firing["DeadLetters"]
     with urllib.request.urlopen(letters["annotations"]["runbook_url"], timeout=10) as page:  # noqa: S310
         assert page.read() == RUNBOOK.read_bytes()
     assert letters["annotations"]["summary"].endswith("could not take records from evaluations (stage decode)")
     assert letters["labels"]["owner"] == "integration"
+
+
+def test_the_servers_exporters_have_the_labels_that_queries_are_checked_against(prometheus: int) -> None:
+    of_the_scrape = {"__name__", "job", "instance"}
+    for name, labels in servers.METRICS.items():
+        wait_until(lambda name=name: bool(asked(prometheus, "series", **{"match[]": name})), 20, f"{name} is there")
+        series = asked(prometheus, "series", **{"match[]": name})
+        assert set().union(*(one.keys() for one in series)) - of_the_scrape == labels, name
+
+
+def test_the_exporters_role_sees_no_row_of_a_service(stack: Stack, prometheus: int) -> None:
+    given = SERVICES["postgres-exporter"]["environment"]
+    where = urlsplit(stack.admin_url)
+    login = f"{given['DATA_SOURCE_USER']}:{given['DATA_SOURCE_PASS']}"
+    own = where._replace(netloc=f"{login}@{where.hostname}:{where.port}").geturl()
+    assert query(own, "SELECT FROM pg_settings WHERE name = 'data_directory'"), "what only pg_monitor sees"
+    for table in ("kpi.segment", "ticketing.ticket", "recovery.recovery"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            query(own, f"SELECT FROM {table}")
 
 
 async def every_indicator_moves(stack: Stack) -> None:

@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from closedloop.local.addresses import SERVICES, Ports
+from deploy.compose_file import SERVICES as COMPOSE
 from deploy.indicator_cases import cases
+from deploy.manifests import of_kind, pods, resources
 from deploy.promql import PROMETHEUS, ROOT, alerts, dashboards, known, rules, tool, unknown
 from kpi.shipped import SHIPPED
 
@@ -85,6 +87,25 @@ def test_what_is_scraped_are_the_services_at_their_ports() -> None:
     assert {c["labels"]["service"]: c["targets"] for c in local["static_configs"]} == {
         service: [f"127.0.0.1:{port}"] for service, port in expected.items()
     }
+
+
+def test_what_is_scraped_of_the_servers_are_their_exporters() -> None:
+    [listening] = [arg.rpartition(":")[2] for arg in COMPOSE["postgres-exporter"]["command"] if "listen-address" in arg]
+    for name, host in (("prometheus.yml", "postgres-exporter"), ("local.yml", "127.0.0.1")):
+        found = {job["job_name"]: job for job in yaml.safe_load((PROMETHEUS / name).read_text())["scrape_configs"]}
+        assert found["postgres"]["static_configs"] == [{"targets": [f"{host}:{listening}"]}]
+    [job] = [
+        job
+        for job in yaml.safe_load((PROMETHEUS / "kubernetes.yml").read_text())["scrape_configs"]
+        if job["job_name"] == "postgres"
+    ]
+    kept = {rule["source_labels"][0]: rule["regex"] for rule in job["relabel_configs"] if rule.get("action") == "keep"}
+    [(_, pod)] = pods([of_kind(resources("components/postgres-exporter"), "Deployment")["postgres-exporter"]])
+    assert kept == {
+        "__meta_kubernetes_pod_label_app_kubernetes_io_name": pod["metadata"]["labels"]["app.kubernetes.io/name"],
+        "__meta_kubernetes_pod_container_port_name": pod["spec"]["containers"][0]["ports"][0]["name"],
+    }
+    assert "annotations" not in pod["metadata"], "the services' job would take it for one of them"
 
 
 def test_in_kubernetes_pods_are_found_by_what_the_manifests_give_them() -> None:
