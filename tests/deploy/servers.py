@@ -1,4 +1,5 @@
-"""PostgreSQL seen by postgres_exporter, with the role, the arguments and the variables that docker-compose.yml gives it."""
+"""The servers as they see themselves: PostgreSQL by postgres_exporter, with the role, the arguments and the variables that
+docker-compose.yml gives it; Kafka by the agent in the broker, with the rules that Strimzi gives it."""
 
 import contextlib
 import os
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 from closedloop.local.ports import free_port
 from deploy.compose_file import ENV, ROOT, SERVICES
-from deploy.manifests import of_kind, resources, tool
+from deploy.manifests import K8S, of_kind, resources, tool
 
 _TABLE = {"datname", "schemaname", "relname"}
 METRICS: Final[Mapping[str, set[str]]] = {
@@ -33,6 +34,14 @@ METRICS: Final[Mapping[str, set[str]]] = {
         f"pg_stat_user_tables_{name}": _TABLE for name in ("autovacuum_count", "index_size_bytes", "n_dead_tup", "table_size_bytes")
     },
     "pg_wal_size_bytes": set(),
+    "kafka_controller_offlinepartitionscount": set(),
+    "kafka_log_size_bytes": {"topic", "partition"},
+    "kafka_network_produce_p99_seconds": set(),
+    **{f"kafka_server_brokertopicmetrics_{name}_total": set() for name in ("bytesin", "bytesout")},
+    **{
+        f"kafka_server_replicamanager_{n}": set() for n in ("leadercount", "underminisrpartitioncount", "underreplicatedpartitions")
+    },
+    "kafka_server_requesthandlers_idle_ratio": set(),
 }
 """What is asked for of the exporters, and the labels that a test finds it to have."""
 
@@ -40,6 +49,12 @@ METRICS: Final[Mapping[str, set[str]]] = {
 def postgres_exporter() -> Path:
     """Where it is. Skips where it is not."""
     return tool("bin/postgres_exporter-v0.19.1", "postgres_exporter")
+
+
+def kafka_agent(port: int) -> str:
+    """What makes a broker tell Prometheus at this port. Skips where the agent is not installed."""
+    jar = tool("jmx_prometheus_javaagent-1.0.1.jar", "the Prometheus JMX agent")
+    return f"-javaagent:{jar}=127.0.0.1:{port}:{K8S / 'components/strimzi/metrics.yml'}"
 
 
 @contextlib.contextmanager

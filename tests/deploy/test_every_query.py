@@ -1,5 +1,5 @@
-"""A real Prometheus scrapes the real stack, and PostgreSQL through its exporter: every query of the dashboards and every rule is
-asked, and answers with numbers.
+"""A real Prometheus scrapes the real stack, Kafka's broker by its agent and PostgreSQL by its exporter: every query of the
+dashboards and every rule is asked, and answers with numbers.
 
 What a healthy system does not show is made to happen: a record that cannot be read, an id with other content, a breach, an
 escalation, a call, a contact too many, a store that is looked at and merged. The runbook's commands are run against the same stack.
@@ -12,6 +12,7 @@ import http.client
 import itertools
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from closedloop.local.addresses import Ports
 from closedloop.local.ports import free_port
 from closedloop.local.stack import Stack
 from closedloop.local.testing import temporary_folder
+from closedloop.local.warm_up import warm_up
 from deploy import servers
 from deploy.compose_file import SERVICES
 from deploy.indicator_events import messages, past_messages
@@ -46,20 +48,30 @@ EVERYTHING_WITHIN_S = 60
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    tool("prometheus")
-    servers.postgres_exporter()
-    with temporary_folder() as folder, Stack(folder, Ports.free()) as stack:
-        yield stack
+def agent() -> int:
+    """The port of the agent in the broker."""
+    return free_port()
 
 
 @pytest.fixture(scope="module")
-def prometheus(stack: Stack) -> Iterator[int]:
-    """The port of one that scrapes the stack and PostgreSQL each second."""
+def stack(agent: int) -> Iterator[Stack]:
+    tool("prometheus")
+    servers.postgres_exporter()
+    warm_up()  # which starts a broker, too: without the agent, that the cache is made without it
+    with pytest.MonkeyPatch.context() as patch, temporary_folder() as folder:
+        options = os.environ["KAFKA_JVM_PERFORMANCE_OPTS"]
+        patch.setenv("KAFKA_JVM_PERFORMANCE_OPTS", f"{options} {servers.kafka_agent(agent)}")
+        with Stack(folder, Ports.free()) as stack:
+            yield stack
+
+
+@pytest.fixture(scope="module")
+def prometheus(stack: Stack, agent: int) -> Iterator[int]:
+    """The port of one that scrapes the stack and its servers each second."""
     with (
         temporary_folder() as folder,
         servers.watching_postgres(stack.admin_url, folder / "exporter.log") as exporter,
-        scraping(stack, folder, {"postgres": exporter}) as port,
+        scraping(stack, folder, {"postgres": exporter, "kafka": agent}) as port,
     ):
         yield port
 
@@ -69,11 +81,12 @@ def scraping(stack: Stack, folder: Path, exporters: dict[str, int]) -> Iterator[
     config = yaml.safe_load((PROMETHEUS / "local.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(PROMETHEUS / "rules/*.yml")]
-    services, *others = config["scrape_configs"]
+    services = config["scrape_configs"][0]
     for target in services["static_configs"]:
         target["targets"] = [f"127.0.0.1:{stack.ports.of(target['labels']['service'])}"]
-    for server in others:
-        server["static_configs"][0]["targets"] = [f"127.0.0.1:{exporters[server['job_name']]}"]
+    config["scrape_configs"] = [services] + [
+        {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{at}"]}]} for name, at in exporters.items()
+    ]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     port = free_port()
     command = [tool("prometheus"), f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
@@ -259,8 +272,11 @@ def test_what_breaks_is_seen(stack: Stack, prometheus: int) -> None:
     assert stack.kafka is not None
     stack.kafka.kill()
     seen = [pending("ConsumerWaiting", service=service) for service in ("kpi", "ticketing", "recovery")]
-    seen.append(pending("NotReady", service="ingest", part="kafka"))
+    seen += [pending("NotReady", service="ingest", part="kafka"), pending("ServerUnseen", job="kafka")]
     wait_until(lambda: all(map(broken, seen)), 40, "Kafka is away")
     assert not broken(pending("NotReady", service="recovery")), "agents go on from PostgreSQL"
     stack.service("kpi").kill()
     wait_until(lambda: broken(pending("ServiceDown", service="kpi")), 20, "kpi is away")
+    query(stack.admin_url, "ALTER ROLE closedloop_monitor NOLOGIN")
+    query(stack.admin_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'closedloop_monitor'")
+    wait_until(lambda: broken(pending("ServerUnseen", job="postgres")), 20, "PostgreSQL does not let its exporter in")
