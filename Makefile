@@ -63,7 +63,7 @@ upgrade-drill: $(READY) ## from git revision FROM to this checkout without downt
 	@$(BIN)/python deploy/upgrade/drill.py --from "$(FROM)"
 
 .PHONY: deploy-tools
-deploy-tools: $(READY) ## what the tests of deploy/ need beside Python, into ~/.cache: kustomize, promtool, schemas
+deploy-tools: $(READY) ## what the tests of deploy/ need beside Python, into ~/.cache: kustomize, promtool, exporters, schemas
 	@deploy/tools/install.sh
 
 # Kafka's topics and users for Strimzi, from the code

@@ -32,10 +32,12 @@ KEDA_FILES: Final = ("keda.sh_scaledobjects.yaml", "keda.sh_triggerauthenticatio
 
 @dataclass(frozen=True)
 class Jar:
-    """A jar of io.strimzi."""
+    """A jar on Maven."""
 
     artifact: str
     sha256: str
+    group: str = "io.strimzi"
+    version: str = STRIMZI
 
 
 JARS: Final = (
@@ -52,7 +54,7 @@ def strimzi(folder: Path) -> None:
     """A file for each kind."""
     with tempfile.TemporaryDirectory() as scratch:
         context = MavenContext(repo_cache=Path(scratch), remote_repos=GlobalSettings.load().repositories or None, timeout=20)
-        paths = [_jar(context, jar) for jar in JARS]
+        paths = [download(context, jar) for jar in JARS]
         wanted = [f"io.strimzi.api.kafka.model.{cls}={folder / kind}.yaml" for kind, cls in STRIMZI_KINDS.items()]
         command = [str(JAVA), "-cp", ":".join(map(str, paths)), "io.strimzi.crdgenerator.CrdGenerator"]
         said = subprocess.run(
@@ -62,12 +64,13 @@ def strimzi(folder: Path) -> None:
         raise NotInstalledError(f"Strimzi's generator failed: {(said.stderr or said.stdout).strip()[-300:]}")
 
 
-def _jar(context: MavenContext, jar: Jar) -> Path:
+def download(context: MavenContext, jar: Jar) -> Path:
+    """Where it then is. NotInstalledError where it does not come, or is not the pinned one."""
     try:
-        path = context.project("io.strimzi", jar.artifact).at_version(STRIMZI).artifact().resolve()
+        path = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
     except (requests.RequestException, RuntimeError):
         raise NotInstalledError(
-            f"{jar.artifact}-{STRIMZI}.jar could not be downloaded; connect the network and run make deploy-tools again"
+            f"{jar.artifact}-{jar.version}.jar could not be downloaded; connect the network and run make deploy-tools again"
         ) from None
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != jar.sha256:

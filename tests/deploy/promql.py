@@ -14,6 +14,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 from closedloop.kpi.gauges import IndicatorSeries
+from deploy.servers import METRICS as OF_THE_SERVERS
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS, GRAFANA = ROOT / "deploy/prometheus", ROOT / "deploy/grafana"
@@ -63,10 +64,10 @@ def _filled(expr: str) -> str:
 
 
 def known() -> dict[str, set[str]]:
-    """Every metric that the code exports, and every recorded one → its labels, without those of the scrape."""
+    """Every metric that the code or a server's exporter has → its labels, without those of the scrape."""
     for module in METRICS:
         importlib.import_module(module)
-    found: dict[str, set[str]] = {"up": set()}
+    found: dict[str, set[str]] = {"up": set(), **OF_THE_SERVERS}
     for name, collector in REGISTRY._names_to_collectors.items():
         own = collector.LABELS[name] if isinstance(collector, IndicatorSeries) else getattr(collector, "_labelnames", ())
         found[name] = set(own) | ({"le"} if name.endswith("_bucket") else set())

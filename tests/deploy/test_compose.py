@@ -30,7 +30,7 @@ from deploy.compose_file import COMPOSE, ENV, ROOT, SERVICES, STACK, TEXT, VARIA
 
 SETTINGS = {"ingest": IngestSettings, "kpi": KpiSettings, "ticketing": TicketingSettings, "recovery": RecoverySettings}
 WITH_DATABASE = ("kpi", "ticketing", "recovery")
-ONCE = ("issuer", "token", "topics", "migrate-kpi", "migrate-ticketing", "migrate-recovery")
+ONCE = ("issuer", "token", "topics", "migrate-kpi", "migrate-ticketing", "migrate-recovery", "postgres-monitor")
 WRITES_IN_ITS_ROOT = {"kafka"}
 
 
@@ -90,7 +90,7 @@ def test_nothing_has_more_than_it_needs(name: str) -> None:
     assert ("test" in service["healthcheck"]) is (name not in ONCE)
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), "it would be open to the network"
     if "image" in service:
-        assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?", service["image"]), "not an exact version"
+        assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?", service["image"]), "not an exact version"
 
 
 # --- what the code says ---
@@ -156,6 +156,16 @@ def test_a_migration_runs_as_the_administrator_and_the_service_as_its_own_role(n
     }
     assert service["environment"][own].startswith(f"postgresql://closedloop_{name}:{ENV[f'{name.upper()}_DATABASE_PASSWORD']}@")
     assert password not in json.dumps(service)
+
+
+def test_postgres_exporter_has_a_role_of_its_own_and_no_other_password() -> None:
+    role, exporter = (SERVICES[name]["environment"] for name in ("postgres-monitor", "postgres-exporter"))
+    assert exporter["DATA_SOURCE_PASS"] == role["MONITOR_DATABASE_PASSWORD"] == ENV["MONITOR_DATABASE_PASSWORD"]
+    assert exporter["DATA_SOURCE_URI"].startswith(f"{role['PGHOST']}:5432/{role['PGDATABASE']}?")
+    assert (role["PGDATABASE"], role["PGPASSWORD"]) == (prepare.DATABASE, ENV["POSTGRES_PASSWORD"])
+    given = json.dumps(SERVICES["postgres-exporter"])
+    assert [name for name, value in ENV.items() if name.endswith("_PASSWORD") and value in given] == ["MONITOR_DATABASE_PASSWORD"]
+    assert SERVICES["postgres-monitor"]["image"] == SERVICES["postgres"]["image"]
 
 
 def test_the_local_issuers_keys_are_where_the_services_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
-"""A real Prometheus scrapes the real stack: every query of the dashboards and every rule is asked, and answers with numbers.
+"""A real Prometheus scrapes the real stack, Kafka's broker by its agent and PostgreSQL by its exporter: every query of the
+dashboards and every rule is asked, and answers with numbers.
 
 What a healthy system does not show is made to happen: a record that cannot be read, an id with other content, a breach, an
 escalation, a call, a contact too many, a store that is looked at and merged. The runbook's commands are run against the same stack.
@@ -11,6 +12,7 @@ import http.client
 import itertools
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import asyncpg
 import pytest
@@ -33,6 +35,9 @@ from closedloop.local.addresses import Ports
 from closedloop.local.ports import free_port
 from closedloop.local.stack import Stack
 from closedloop.local.testing import temporary_folder
+from closedloop.local.warm_up import warm_up
+from deploy import servers
+from deploy.compose_file import SERVICES
 from deploy.indicator_events import messages, past_messages, reports
 from deploy.promql import PROMETHEUS, ROOT, dashboards, quantity, queries, rules, tool
 from deploy.watching import query
@@ -45,26 +50,45 @@ EVERYTHING_WITHIN_S = 150
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    tool("prometheus")
-    with temporary_folder() as folder, Stack(folder, Ports.free()) as stack:
-        yield stack
+def agent() -> int:
+    """The port of the agent in the broker."""
+    return free_port()
 
 
 @pytest.fixture(scope="module")
-def prometheus(stack: Stack) -> Iterator[int]:
-    """The port of one that scrapes the stack each second."""
-    with temporary_folder() as folder, scraping(stack, folder) as port:
+def stack(agent: int) -> Iterator[Stack]:
+    tool("prometheus")
+    servers.postgres_exporter()
+    warm_up()  # which starts a broker, too: without the agent, that the cache is made without it
+    with pytest.MonkeyPatch.context() as patch, temporary_folder() as folder:
+        options = os.environ["KAFKA_JVM_PERFORMANCE_OPTS"]
+        patch.setenv("KAFKA_JVM_PERFORMANCE_OPTS", f"{options} {servers.kafka_agent(agent)}")
+        with Stack(folder, Ports.free()) as stack:
+            yield stack
+
+
+@pytest.fixture(scope="module")
+def prometheus(stack: Stack, agent: int) -> Iterator[int]:
+    """The port of one that scrapes the stack and its servers each second."""
+    with (
+        temporary_folder() as folder,
+        servers.watching_postgres(stack.admin_url, folder / "exporter.log") as exporter,
+        scraping(stack, folder, {"postgres": exporter, "kafka": agent}) as port,
+    ):
         yield port
 
 
 @contextlib.contextmanager
-def scraping(stack: Stack, folder: Path) -> Iterator[int]:
+def scraping(stack: Stack, folder: Path, exporters: dict[str, int]) -> Iterator[int]:
     config = yaml.safe_load((PROMETHEUS / "local.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(PROMETHEUS / "rules/*.yml")]
-    for target in config["scrape_configs"][0]["static_configs"]:
+    services = config["scrape_configs"][0]
+    for target in services["static_configs"]:
         target["targets"] = [f"127.0.0.1:{stack.ports.of(target['labels']['service'])}"]
+    config["scrape_configs"] = [services] + [
+        {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{at}"]}]} for name, at in exporters.items()
+    ]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     port = free_port()
     command = [tool("prometheus"), f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
@@ -121,12 +145,31 @@ def test_every_query_answers_with_numbers_and_every_rule_can_be_evaluated(stack:
     assert {rule["name"]: rule.get("lastError") for rule in found if rule["health"] != "ok"} == {}
     firing = {alert["labels"]["alertname"]: alert for alert in asked(prometheus, "alerts")["alerts"] if alert["state"] == "firing"}
     assert {"DeadLetters", "OtherContent"} <= firing.keys()
-    assert not firing.keys() & {"ServiceDown", "InstanceDown", "ConsumerBraked", "Restarting"}
+    assert not firing.keys() & {"ServiceDown", "InstanceDown", "ConsumerBraked", "Restarting", "ServerUnseen"}
     letters = firing["DeadLetters"]
     with urllib.request.urlopen(letters["annotations"]["runbook_url"], timeout=10) as page:  # noqa: S310
         assert page.read() == RUNBOOK.read_bytes()
     assert letters["annotations"]["summary"].endswith("could not take records from evaluations (stage decode)")
     assert letters["labels"]["owner"] == "integration"
+
+
+def test_the_servers_exporters_have_the_labels_that_queries_are_checked_against(prometheus: int) -> None:
+    of_the_scrape = {"__name__", "job", "instance"}
+    for name, labels in servers.METRICS.items():
+        wait_until(lambda name=name: bool(asked(prometheus, "series", **{"match[]": name})), 20, f"{name} is there")
+        series = asked(prometheus, "series", **{"match[]": name})
+        assert set().union(*(one.keys() for one in series)) - of_the_scrape == labels, name
+
+
+def test_the_exporters_role_sees_no_row_of_a_service(stack: Stack, prometheus: int) -> None:
+    given = SERVICES["postgres-exporter"]["environment"]
+    where = urlsplit(stack.admin_url)
+    login = f"{given['DATA_SOURCE_USER']}:{given['DATA_SOURCE_PASS']}"
+    own = where._replace(netloc=f"{login}@{where.hostname}:{where.port}").geturl()
+    assert query(own, "SELECT FROM pg_settings WHERE name = 'data_directory'"), "what only pg_monitor sees"
+    for table in ("kpi.segment", "ticketing.ticket", "recovery.recovery"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            query(own, f"SELECT FROM {table}")
 
 
 async def every_indicator_moves(stack: Stack) -> None:
@@ -238,8 +281,11 @@ def test_what_breaks_is_seen(stack: Stack, prometheus: int) -> None:
     assert stack.kafka is not None
     stack.kafka.kill()
     seen = [pending("ConsumerWaiting", service=service) for service in ("kpi", "ticketing", "recovery")]
-    seen.append(pending("NotReady", service="ingest", part="kafka"))
+    seen += [pending("NotReady", service="ingest", part="kafka"), pending("ServerUnseen", job="kafka")]
     wait_until(lambda: all(map(broken, seen)), 40, "Kafka is away")
     assert not broken(pending("NotReady", service="recovery")), "agents go on from PostgreSQL"
     stack.service("kpi").kill()
     wait_until(lambda: broken(pending("ServiceDown", service="kpi")), 20, "kpi is away")
+    query(stack.admin_url, "ALTER ROLE closedloop_monitor NOLOGIN")
+    query(stack.admin_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'closedloop_monitor'")
+    wait_until(lambda: broken(pending("ServerUnseen", job="postgres")), 20, "PostgreSQL does not let its exporter in")

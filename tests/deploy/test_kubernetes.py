@@ -25,6 +25,7 @@ from closedloop.ingest.settings import IngestSettings
 from closedloop.kpi.settings import KpiSettings
 from closedloop.recovery.settings import RecoverySettings
 from closedloop.ticketing.settings import TicketingSettings
+from deploy.compose_file import SERVICES as COMPOSE
 from deploy.manifests import K8S, OVERLAYS, Resource, built, of_kind, pods, projected, resources, tool
 
 KUBERNETES = "1.37"
@@ -223,6 +224,30 @@ def test_the_tools_reach_kafka_and_postgres(overlay: str) -> None:
     [listener] = of_kind(found, "Kafka")["closedloop"]["spec"]["kafka"]["listeners"]
     into = [*listener["networkPolicyPeers"]]
     assert any(_selects(peer["podSelector"], labels) for peer in into if "podSelector" in peer)
+    if overlay == "dev":
+        [rule] = policies["postgres"]["spec"]["ingress"]
+        assert any(_selects(peer["podSelector"], labels) for peer in rule["from"])
+
+
+@pytest.mark.parametrize("overlay", ["dev", "prod"])
+def test_postgres_exporter_is_that_of_compose_reaches_postgres_and_is_reached_by_prometheus(overlay: str) -> None:
+    found = built(overlay)
+    [(_, pod)] = pods([of_kind(found, "Deployment")["postgres-exporter"]])
+    [container] = pod["spec"]["containers"]
+    compose = COMPOSE["postgres-exporter"]
+    assert (container["image"], container["args"]) == (compose["image"], compose["command"])
+    given = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert given["DATA_SOURCE_USER"] == compose["environment"]["DATA_SOURCE_USER"]
+    [mount] = container["volumeMounts"]
+    files = {f"{mount['mountPath']}/{path}": secret for path, secret in projected(pod).items()}
+    assert files[given["DATA_SOURCE_URI_FILE"]] == ("monitor-database", "uri")
+    assert files[given["DATA_SOURCE_PASS_FILE"]] == ("monitor-database", "password")
+    assert not {"postgres-admin", *(f"{name}-database" for name in CONSUMERS)} & {secret for secret, _ in files.values()}
+    labels = pod["metadata"]["labels"]
+    policies = of_kind([*found, *built(f"{overlay}/migrations")], "NetworkPolicy")
+    assert {name for name, one in policies.items() if _selects(one["spec"]["podSelector"], labels)} == {
+        *("default-deny", "dns", "to-postgres", "prometheus")
+    }
     if overlay == "dev":
         [rule] = policies["postgres"]["spec"]["ingress"]
         assert any(_selects(peer["podSelector"], labels) for peer in rule["from"])

@@ -15,7 +15,7 @@ import yaml
 from closedloop.common.events.topics import TOPICS, dead_letter_topics
 from closedloop.common.kafka.acls import ACLS
 from closedloop.local.places import workspace
-from deploy.manifests import Resource, built, of_kind, resources, tool
+from deploy.manifests import K8S, Resource, built, of_kind, resources, tool
 
 DEFINITIONS = {
     "kafka.strimzi.io": lambda kind: f"crds/strimzi-1.2.0/{kind}.yaml",
@@ -88,6 +88,15 @@ def test_no_two_brokers_share_a_node() -> None:
         "strimzi.io/cluster": pool["metadata"]["labels"]["strimzi.io/cluster"],
         "strimzi.io/pool-name": pool["metadata"]["name"],
     }
+
+
+@pytest.mark.parametrize("overlay", ["dev", "prod"])
+def test_brokers_tell_what_the_boards_ask_for(overlay: str) -> None:
+    found = built(overlay)
+    where = of_kind(found, "Kafka")["closedloop"]["spec"]["kafka"]["metricsConfig"]["valueFrom"]["configMapKeyRef"]
+    text = of_kind(found, "ConfigMap")[where["name"]]["data"][where["key"]]
+    # the rules with which the tests' own broker is asked
+    assert text == (K8S / "components/strimzi/metrics.yml").read_text()
 
 
 def test_the_topics_are_those_of_the_code() -> None:

@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from closedloop.local.addresses import SERVICES, Ports
+from deploy.compose_file import SERVICES as COMPOSE
 from deploy.indicator_cases import cases
+from deploy.manifests import of_kind, pods, resources
 from deploy.promql import PROMETHEUS, ROOT, alerts, dashboards, known, rules, tool, unknown
 from kpi.shipped import SHIPPED
 
@@ -87,6 +89,24 @@ def test_what_is_scraped_are_the_services_at_their_ports() -> None:
     }
 
 
+def test_what_is_scraped_of_the_servers_are_their_exporters() -> None:
+    [listening] = [arg.rpartition(":")[2] for arg in COMPOSE["postgres-exporter"]["command"] if "listen-address" in arg]
+    for name, host in (("prometheus.yml", "postgres-exporter"), ("local.yml", "127.0.0.1")):
+        found = {job["job_name"]: job for job in yaml.safe_load((PROMETHEUS / name).read_text())["scrape_configs"]}
+        assert found["postgres"]["static_configs"] == [{"targets": [f"{host}:{listening}"]}]
+    [(_, pod)] = pods([of_kind(resources("components/postgres-exporter"), "Deployment")["postgres-exporter"]])
+    assert _kept("postgres") == {
+        "__meta_kubernetes_pod_label_app_kubernetes_io_name": pod["metadata"]["labels"]["app.kubernetes.io/name"],
+        "__meta_kubernetes_pod_container_port_name": pod["spec"]["containers"][0]["ports"][0]["name"],
+    }
+    assert "annotations" not in pod["metadata"], "the services' job would take it for one of them"
+    # what Strimzi names so, as its policies in deploy/k8s and its documentation have it: not seen on a cluster
+    assert _kept("kafka") == {
+        "__meta_kubernetes_pod_label_strimzi_io_name": "closedloop-kafka",
+        "__meta_kubernetes_pod_container_port_name": "tcp-prometheus",
+    }
+
+
 def test_in_kubernetes_pods_are_found_by_what_the_manifests_give_them() -> None:
     text = (PROMETHEUS / "kubernetes.yml").read_text()
     manifests = "\n".join(file.read_text() for file in (ROOT / "deploy/k8s/base").glob("*.yaml"))
@@ -98,6 +118,12 @@ def test_in_kubernetes_pods_are_found_by_what_the_manifests_give_them() -> None:
     ):
         assert given in manifests
         assert re.sub(r"[./-]", "_", given.split(":")[0]) in text
+
+
+def _kept(name: str) -> dict[str, str]:
+    """By what a job of kubernetes.yml knows its pods."""
+    jobs = {job["job_name"]: job for job in yaml.safe_load((PROMETHEUS / "kubernetes.yml").read_text())["scrape_configs"]}
+    return {rule["source_labels"][0]: rule["regex"] for rule in jobs[name]["relabel_configs"] if rule.get("action") == "keep"}
 
 
 def _names(folder: str) -> list[str]:

@@ -1,9 +1,9 @@
-"""Kafka as the services see it: how far behind, what stops them, what they could not take."""
+"""Kafka as the services see it: how far behind, what stops them, what they could not take; and as its brokers see themselves."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from boards import parts
-from boards.parts import graph, note, number
+from boards.parts import graph, number
 
 _OF = '{service=~"$service"}'
 _TAKEN = 'consumer_records_total{service=~"$service", outcome="taken"}'
@@ -14,7 +14,7 @@ def dashboard() -> Dashboard:
     return parts.dashboard(
         "consumers",
         "Closed Loop / Kafka consumers",
-        "Lag, dead letters and what keeps consumers from their work, from the services' own metrics.",
+        "Lag, dead letters and what keeps consumers from their work, from the services' own metrics; below, the brokers' own.",
         {
             "Now": [
                 number("Farthest behind", "s", f"max(service_topic:consumer_lag_seconds:max{_OF})", red_from=60),
@@ -84,10 +84,66 @@ def dashboard() -> Dashboard:
                         "{{service}}",
                     ),
                 ),
-                note(
-                    "Kafka itself",
-                    "Replication, disks and requests of the brokers are not here: the services cannot see them. "
-                    "Strimzi's or any other Kafka exporter brings them, with dashboards of its own.",
+            ],
+            "The brokers": [
+                number(
+                    "Partitions that lack a copy",
+                    "none",
+                    "sum(kafka_server_replicamanager_underreplicatedpartitions)",
+                    red_from=1,
+                    about="A broker is away or behind.",
+                ),
+                number(
+                    "Partitions that take nothing",
+                    "none",
+                    "sum(kafka_server_replicamanager_underminisrpartitioncount)",
+                    red_from=1,
+                    about="Fewer copies than min.insync.replicas: ingest answers 503, and outboxes wait.",
+                ),
+                number(
+                    "Partitions without a leader",
+                    "none",
+                    "max(kafka_controller_offlinepartitionscount)",
+                    red_from=1,
+                    about="Nobody can read or write them.",
+                ),
+                number(
+                    "Idle request threads",
+                    "percentunit",
+                    "min(kafka_server_requesthandlers_idle_ratio)",
+                    red_below=0.2,
+                    about="Of the busiest broker. Near 0 its requests queue.",
+                ),
+                graph(
+                    "Written and read",
+                    "Bps",
+                    (
+                        "sum by (instance) (rate(kafka_server_brokertopicmetrics_bytesin_total[$__rate_interval]))",
+                        "{{instance}} written",
+                    ),
+                    (
+                        "sum by (instance) (rate(kafka_server_brokertopicmetrics_bytesout_total[$__rate_interval]))",
+                        "{{instance}} read",
+                    ),
+                    about="By clients, copies between brokers apart.",
+                ),
+                graph(
+                    "Time to accept, p99",
+                    "s",
+                    ("max by (instance) (kafka_network_produce_p99_seconds)", "{{instance}}"),
+                    about="Until all copies have it: what every 2xx of ingest and every outbox row waits for.",
+                ),
+                graph(
+                    "On disk",
+                    "bytes",
+                    ("topk(8, sum by (topic) (kafka_log_size_bytes))", "{{topic}}"),
+                    about="All copies of the largest topics. Inputs level off after 35 days, dead letters do not.",
+                ),
+                graph(
+                    "Partitions led",
+                    "none",
+                    ("max by (instance) (kafka_server_replicamanager_leadercount)", "{{instance}}"),
+                    about="Of a broker that was away it is 0 until Kafka gives it its share again, within minutes.",
                 ),
             ],
         },

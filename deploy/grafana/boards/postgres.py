@@ -1,11 +1,14 @@
-"""PostgreSQL and the outbox as the services see them."""
+"""PostgreSQL and the outbox as the services see them, and the server as it sees itself (postgres_exporter)."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from boards import parts
-from boards.parts import graph, note, number
+from boards.parts import graph, number
 
 _OF = '{service=~"$service"}'
+_DATABASES = '{datname!~"template.*|"}'
+_HIT, _READ = (f"pg_stat_database_blks_{kind}{_DATABASES}[$__rate_interval]" for kind in ("hit", "read"))
+_TABLE = "{{schemaname}}.{{relname}}"
 
 
 def dashboard() -> Dashboard:
@@ -13,7 +16,7 @@ def dashboard() -> Dashboard:
     return parts.dashboard(
         "postgres",
         "Closed Loop / PostgreSQL and outbox",
-        "Connections, sizes and what is decided but not yet said, from the services' own metrics.",
+        "Connections, sizes and what is decided but not yet said, from the services' own metrics; below, the server's own.",
         {
             "Now": [
                 number(
@@ -69,10 +72,92 @@ def dashboard() -> Dashboard:
                     about="Tables with their indexes.",
                 ),
                 graph("Database", "bytes", ("max(postgres_database_bytes)", "database")),
-                note(
-                    "PostgreSQL itself",
-                    "Locks, cache hits, checkpoints, replication and disks are not here: a service's role cannot see them. "
-                    "postgres_exporter brings them, with dashboards of its own.",
+            ],
+            "The server": [
+                number(
+                    "Answers its exporter",
+                    "none",
+                    "min(pg_up)",
+                    red_below=1,
+                    about="1: it does. 0: PostgreSQL is away, or its role.",
+                ),
+                number(
+                    "Oldest transaction",
+                    "s",
+                    "max(pg_long_running_transactions_oldest_timestamp_seconds)",
+                    red_from=3600,
+                    about="While it lasts nothing that was deleted since can be cleared away.",
+                ),
+                number(
+                    "Found in memory",
+                    "percentunit",
+                    f"sum(rate({_HIT})) / (sum(rate({_HIT})) + sum(rate({_READ})))",
+                    red_below=0.9,
+                    about="Blocks that were in shared_buffers when they were asked for.",
+                ),
+                number(
+                    "Transaction numbers used",
+                    "percentunit",
+                    "max(pg_database_wraparound_age_datfrozenxid_seconds) / 2147483648",
+                    red_from=0.46,
+                    about="Of those that PostgreSQL has before it must have frozen old rows. At 100 % it takes no more writes.",
+                ),
+                graph(
+                    "Connections by state",
+                    "none",
+                    (f"sum by (state) (pg_stat_activity_count{_DATABASES})", "{{state}}"),
+                    ("max(pg_settings_max_connections)", "accepted at most"),
+                    about="Anybody's. 'idle in transaction' for long is a program that forgot to end one.",
+                ),
+                graph(
+                    "Transactions",
+                    "ops",
+                    (
+                        f"sum by (datname) (rate(pg_stat_database_xact_commit{_DATABASES}[$__rate_interval]))",
+                        "{{datname}} committed",
+                    ),
+                    (
+                        f"sum by (datname) (rate(pg_stat_database_xact_rollback{_DATABASES}[$__rate_interval]))",
+                        "{{datname}} rolled back",
+                    ),
+                    about="A batch that loses its place is rolled back, and so is each isolated record: some are normal.",
+                ),
+                graph(
+                    "Deadlocks",
+                    "none",
+                    (f"sum by (datname) (increase(pg_stat_database_deadlocks{_DATABASES}[1h]))", "{{datname}}"),
+                    about="In an hour. Whoever was chosen to give way tries again.",
+                ),
+                graph(
+                    "Written to the log's folder",
+                    "bytes",
+                    ("max(pg_wal_size_bytes)", "WAL"),
+                    about="Grows without end where an archive or a replication slot does not take it away.",
+                ),
+                graph(
+                    "Checkpoints",
+                    "none",
+                    ("sum(increase(pg_stat_checkpointer_num_timed_total[1h]))", "by the clock"),
+                    ("sum(increase(pg_stat_checkpointer_num_requested_total[1h]))", "asked for"),
+                    about="In an hour. Many that were asked for: max_wal_size is too small for what is written.",
+                ),
+                graph(
+                    "Largest tables",
+                    "bytes",
+                    ("topk(5, pg_stat_user_tables_table_size_bytes + pg_stat_user_tables_index_size_bytes)", _TABLE),
+                    about="With their indexes.",
+                ),
+                graph(
+                    "Dead rows",
+                    "none",
+                    ("topk(5, pg_stat_user_tables_n_dead_tup)", _TABLE),
+                    about="What autovacuum has yet to clear away: a line that only rises is a table that it does not get to.",
+                ),
+                graph(
+                    "Autovacuum",
+                    "none",
+                    ("sum by (schemaname) (increase(pg_stat_user_tables_autovacuum_count[1h]))", "{{schemaname}}"),
+                    about="Tables that it cleared in an hour.",
                 ),
             ],
         },
