@@ -10,8 +10,9 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import uvloop
@@ -41,7 +42,7 @@ class Line(asyncio.Protocol):
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # a TCP connection's
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -63,7 +64,7 @@ class Line(asyncio.Protocol):
     async def ask(self, method: bytes, path: bytes, token: bytes, body: bytes = b"") -> tuple[int, bytes]:
         self._answer = asyncio.get_running_loop().create_future()
         kind = b"content-type: application/json\r\n" if body else b""
-        self._transport.write(  # type: ignore[attr-defined]
+        self._transport.write(
             b"%b %b HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\n%bcontent-length: %d\r\n\r\n%b"
             % (method, path, token, kind, len(body), body)
         )
@@ -75,25 +76,25 @@ async def _connect(port: int) -> Line:
     return line
 
 
-async def _claim(desk: Desk, line: Line, token: bytes) -> dict[str, object] | None:
+async def _claim(desk: Desk, line: Line, token: bytes) -> dict[str, Any] | None:
     started = time.perf_counter()
     status, body = await line.ask(b"POST", CLAIM, token)
     desk.latencies.append(time.perf_counter() - started)
     if status != 200:
         desk.failures.append(f"{status} {body.decode()[:200]}")
         return None
-    claim: dict[str, object] = msgspec.json.decode(body)
+    claim: dict[str, Any] = msgspec.json.decode(body)
     desk.given(str(claim["recovery_id"]))
     return claim
 
 
-async def _all(connections: int, port: int, tokens: list[bytes], act: Callable[[Line, bytes], object]) -> None:
+async def _all(connections: int, port: int, tokens: list[bytes], act: Callable[[Line, bytes], Awaitable[object]]) -> None:
     left: Iterator[bytes] = iter(tokens)
 
     async def work() -> None:
         line = await _connect(port)
         for token in left:
-            await act(line, token)  # type: ignore[misc]
+            await act(line, token)
 
     await asyncio.gather(*(work() for _ in range(connections)))
 

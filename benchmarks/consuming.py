@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,7 +39,6 @@ from closedloop.common.kafka.admin import ensure_topics
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.sink import KafkaSink
 from closedloop.common.kafka.source import KafkaSource
-from closedloop.common.postgres.migrations import migrate
 from closedloop.common.postgres.pool import Connection, create_pool
 from closedloop.common.service import jobs_running
 from closedloop.kpi.catalogue_files import load_catalogue
@@ -194,12 +192,7 @@ def measure(folder: Path, admin_url: str, service: str, partitions: int, count: 
     broker.start()
     try:
         produce(broker.bootstrap, service, count, partitions)
-        admin, url = asyncio.run(fresh_database(admin_url, f"bench_{name}"))
-        url = url.replace("bench_kpi", f"bench_{service}")
-        os.environ["DATABASE_URL"] = admin
-        place = import_module(f"closedloop.{service}").__file__
-        assert place is not None
-        migrate(service, url, Path(place).parent / "migrations")
+        url = asyncio.run(fresh_database(admin_url, f"bench_{name}", service))
         fetching = in_a_process("fetch", service, broker.bootstrap, url, count)
         taking = in_a_process("take", service, broker.bootstrap, url, count)
     finally:

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import uvloop
@@ -41,7 +42,7 @@ class Connection(asyncio.Protocol):
         self.ended = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # a TCP connection's
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -69,7 +70,7 @@ class Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         self._sent_at = time.perf_counter()
-        self._transport.write(self._load.take())  # type: ignore[attr-defined]
+        self._transport.write(self._load.take())
 
 
 async def run(port: int, requests: list[bytes], connections: int, seconds: float) -> dict[str, object]:

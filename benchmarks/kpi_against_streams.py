@@ -138,7 +138,7 @@ def catalogue(name: str) -> Catalogue:
 async def counted(url: str) -> Sums:
     """What stands in the database."""
     of = catalogue("single")
-    mean, low = of.indicators
+    mean, low = of.from_events
     connection = await asyncpg.connect(url)
     rows = await connection.fetch("SELECT data FROM segment WHERE kind = 'bucket'")
     await connection.close()
@@ -160,7 +160,7 @@ def run_ours(kind: str, url: str, broker: KafkaServer, postgres: PostgresServer,
 
 
 def run_peer(folder: Path, broker: KafkaServer, count: int) -> dict[str, float]:
-    command = [folder / "run.sh", f"bs={broker.bootstrap}", f"topic={TOPIC}", f"n={count}", "mode=dsl", "threads=1"]
+    command = [str(folder / "run.sh"), f"bs={broker.bootstrap}", f"topic={TOPIC}", f"n={count}", "mode=dsl", "threads=1"]
     command += ["guarantee=exactly_once_v2", f"brokerPid={broker.pid}"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     of = json.loads(next(line for line in done.stdout.decode().splitlines() if line.startswith("{")))

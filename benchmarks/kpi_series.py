@@ -12,6 +12,7 @@ What history costs is told by one window of 365 days against one of an hour, as 
 import argparse
 import asyncio
 import contextlib
+import functools
 import os
 import random
 import shutil
@@ -19,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ from closedloop.kpi.domain.columns import COLUMNS, MINUTE
 from closedloop.kpi.domain.cover import Calendar
 from closedloop.kpi.domain.rolling import figures_over_windows
 from closedloop.kpi.event_values import EventValues
+from closedloop.kpi.measurements import Measurements
 from closedloop.kpi.reading import BucketReader
+from closedloop.kpi.reported_values import ReportedValues
 from closedloop.kpi.rollup import RollUp
 from closedloop.kpi.settings import MEGABYTE, KpiSettings
 from closedloop.kpi.values import Values
@@ -134,7 +137,7 @@ async def ask(client: httpx2.AsyncClient, parameters: dict[str, str]) -> tuple[f
     return taken, len(answer.json()["points"])
 
 
-async def time_of(work: Callable[[], Any], times: int) -> float:
+async def time_of(work: Callable[[], Awaitable[object]], times: int) -> float:
     taken = []
     for _ in range(times):
         started = time.perf_counter()
@@ -159,7 +162,7 @@ async def measure(url: str, folder: Path, buckets: int, count: int) -> bool:
     app = create_app("kpi", "benchmark", authenticator=Authenticator(auth), health=Health(), routers=[api.router], lifespan=nothing)
     reader = BucketReader(pool, catalogue, settings.bucket_cache_mb * MEGABYTE, ZONE)
     app.state.catalogue, app.state.zone = catalogue, ZONE
-    app.state.values = Values(EventValues(reader, catalogue, ZONE))
+    app.state.values = Values(EventValues(reader, catalogue, ZONE), ReportedValues(Measurements(pool, ZONE), ZONE), catalogue)
     headers = {"Authorization": f"Bearer {issuer.mint('analyst', 'ann', ('*',))}"}
     transport = httpx2.ASGITransport(app=app)
     asked = requests(count, random.Random(11))
@@ -188,7 +191,7 @@ async def measure(url: str, folder: Path, buckets: int, count: int) -> bool:
             found = await reader.buckets(TOPIC, share.measures, ("region",), [(start, end)])
             figures_over_windows(found, (), [(start, end)], share.parts)
 
-        year, hour = [await time_of(lambda start=start: window(start), 50) for start in (end - DAYS * 1440, end - 60)]
+        year, hour = [await time_of(functools.partial(window, start), 50) for start in (end - DAYS * 1440, end - 60)]
     await pool.close()
     everything = [taken for times in warm.values() for taken in times]
     p50, p99 = percentile(everything, 0.5), percentile(everything, 0.99)

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -30,9 +31,11 @@ import uvloop
 from bars import Bars
 from confluent_kafka import Producer
 
+from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.dead_letters import DeadLetters
 from closedloop.common.consumer.failures import Rejection
 from closedloop.common.consumer.loop import ConsumerLoop
+from closedloop.common.consumer.processor import Decoded
 from closedloop.common.events.topics import INPUT_TOPICS
 from closedloop.common.kafka.admin import ensure_topics
 from closedloop.common.kafka.client import KafkaSettings
@@ -47,7 +50,6 @@ from closedloop.kpi.consumer import KpiProcessor, Payload
 from closedloop.kpi.counting import Counting
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.main import calm_collector
-from closedloop.kpi.migrate import MIGRATIONS
 from closedloop.kpi.settings import MEGABYTE, KpiSettings
 from closedloop.local.kafka import KafkaServer
 from closedloop.local.ports import free_port
@@ -170,7 +172,7 @@ class Timed(KpiProcessor):
         self.decoding = 0.0
         self.batches = 0
 
-    def decode(self, batch):  # type: ignore[no-untyped-def]
+    def decode(self, batch: Batch) -> Decoded[Payload]:
         at = time.thread_time()
         decoded = super().decode(batch)
         self.decoding += time.thread_time() - at
@@ -227,15 +229,15 @@ def run_child(kind: str, bootstrap: str, database: str, count: int) -> dict[str,
     return parsed
 
 
-async def fresh_database(admin_url: str, name: str) -> str:
-    """kpi's own, empty; its URL."""
+async def fresh_database(admin_url: str, name: str, service: str = "kpi") -> str:
+    """The service's own, empty; its URL."""
     connection = await asyncpg.connect(admin_url)
     await connection.execute(f"CREATE DATABASE {name}")
     await connection.close()
     parts = urlsplit(admin_url)
-    url = f"postgresql://bench_kpi:secret@{parts.hostname}:{parts.port}/{name}"
+    url = f"postgresql://bench_{service}:secret@{parts.hostname}:{parts.port}/{name}"
     os.environ["DATABASE_URL"] = urlunsplit(parts._replace(path=f"/{name}"))
-    await asyncio.to_thread(migrate, "kpi", url, MIGRATIONS)
+    await asyncio.to_thread(migrate, service, url, import_module(f"closedloop.{service}.migrate").MIGRATIONS)
     return url
 
 

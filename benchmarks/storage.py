@@ -23,7 +23,8 @@ from closedloop.local.testing import temporary_folder
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from deploy.watching import CONSUMING, caught_up, query, wait_until
+from deploy.watching import CONSUMING, caught_up, query
+from faults.evidence import wait_until
 from faults.traffic import events
 
 MB = 1e6

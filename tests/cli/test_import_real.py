@@ -114,7 +114,7 @@ def test_an_import_that_was_killed_goes_on_where_it_was(
     count, batch = 6_000, 20
     rows = [row(n, severity="9" if n % 50 == 0 else "2") for n in range(count)]
     file = export(tmp_path / "export.csv", rows)
-    command = [sys.executable, "-m", "closedloop.cli", "import", file, "-m", mapping]
+    command = [sys.executable, "-m", "closedloop.cli", "import", str(file), "-m", str(mapping)]
     command += ["--url", stack.url("ingest"), "--batch", str(batch)]
     progress = tmp_path / "export.csv.closedloop-progress"
     environment = {**os.environ, "CLOSEDLOOP_TOKEN": stack.token("producer")}

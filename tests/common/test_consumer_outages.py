@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from closedloop.common.kafka import sink
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.end_offsets import EndOffsets
 from closedloop.common.kafka.sink import KafkaSink
-from closedloop.common.kafka.source import KafkaSource
+from closedloop.common.kafka.source import KafkaSource, Record
 from closedloop.common.outbox.relay import Relay
 from closedloop.common.outbox.store import OUTBOX_DDL
 from closedloop.common.postgres.pool import create_pool
@@ -31,20 +31,25 @@ STOP_S = 9.0
 
 
 @pytest.fixture
-async def bench(server_folder: Path, database_url: str, unique_name: str) -> AsyncIterator[Bench]:
+def server(server_folder: Path) -> Iterator[KafkaServer]:
     server = KafkaServer(server_folder / "kafka", free_port())
-    await asyncio.to_thread(server.start)
+    server.start()
     try:
-        async with made(server.bootstrap, database_url, unique_name) as bench:
-            bench.server = server  # type: ignore[attr-defined]
-            yield bench
+        yield server
     finally:
         server.resume()
         server.kill()
 
 
-async def test_a_process_that_has_joined_stays_ready_while_kafka_is_away_and_says_that_it_is(bench: Bench) -> None:
-    server: KafkaServer = bench.server  # type: ignore[attr-defined]
+@pytest.fixture
+async def bench(server: KafkaServer, database_url: str, unique_name: str) -> AsyncIterator[Bench]:
+    async with made(server.bootstrap, database_url, unique_name) as bench:
+        yield bench
+
+
+async def test_a_process_that_has_joined_stays_ready_while_kafka_is_away_and_says_that_it_is(
+    bench: Bench, server: KafkaServer
+) -> None:
     async with bench.loop() as (loop, _):
 
         async def works() -> bool:
@@ -64,7 +69,7 @@ async def test_a_process_that_has_joined_stays_ready_while_kafka_is_away_and_say
         await read_all(bench, 1)
 
 
-async def stopped_in_time(loop: ConsumerLoop[object], task: "asyncio.Task[None]") -> float:
+async def stopped_in_time(loop: ConsumerLoop[Sequence[Record]], task: "asyncio.Task[None]") -> float:
     began = time.monotonic()
     loop.stop()
     await asyncio.wait([task], timeout=60)
@@ -74,8 +79,9 @@ async def stopped_in_time(loop: ConsumerLoop[object], task: "asyncio.Task[None]"
 
 
 @pytest.mark.parametrize("away", ["killed", "frozen"])
-async def test_while_kafka_is_away_nothing_is_called_read_and_it_stops_in_time(bench: Bench, away: str) -> None:
-    server: KafkaServer = bench.server  # type: ignore[attr-defined]
+async def test_while_kafka_is_away_nothing_is_called_read_and_it_stops_in_time(
+    bench: Bench, server: KafkaServer, away: str
+) -> None:
     await bench.send("1", "2")
     ends = EndOffsets(bench.kafka)
     frontier = Frontier(bench.pool, ends)
@@ -102,8 +108,7 @@ async def test_while_kafka_is_away_nothing_is_called_read_and_it_stops_in_time(b
     await ends.stop()
 
 
-async def test_a_frozen_kafka_in_the_middle_of_a_rebalance_does_not_hold_up_the_stop(bench: Bench) -> None:
-    server: KafkaServer = bench.server  # type: ignore[attr-defined]
+async def test_a_frozen_kafka_in_the_middle_of_a_rebalance_does_not_hold_up_the_stop(bench: Bench, server: KafkaServer) -> None:
     await bench.send("1")
     async with bench.loop() as (first, task):
         await read_all(bench, 1)
@@ -116,15 +121,17 @@ async def test_a_frozen_kafka_in_the_middle_of_a_rebalance_does_not_hold_up_the_
             assert await stopped_in_time(second, other) < STOP_S
 
 
-def _rebalancing(loop: ConsumerLoop[object]) -> bool:
+def _rebalancing(loop: ConsumerLoop[Sequence[Record]]) -> bool:
     return bool(loop._source._consumer._subscription.reassignment_in_progress)
 
 
-async def test_a_producer_that_was_given_up_does_not_try_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_producer_that_was_given_up_does_not_try_for_ever(
+    bench: Bench, server: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sink, "PUBLISH_TIMEOUT_S", 2.0)
     monkeypatch.setattr(sink, "STOP_TIMEOUT_S", 1.0)
     await bench.send("1")
-    bench.server.kill()  # type: ignore[attr-defined]
+    server.kill()
     with pytest.raises((KafkaError, TimeoutError)):
         await bench.send("2")
     assert [t for t in asyncio.all_tasks() if "Sender" in getattr(t.get_coro(), "__qualname__", "")] == []

@@ -16,7 +16,7 @@ from kpi.shipped import SHIPPED
 from kpi.test_catalogue_shipped import EXAMPLES
 
 REGION = "NJ"
-_FILLED = {"region": REGION, "regions": [REGION], "topic_path": "top_up/unionpay_not_credited", "priority": 3}
+_FILLED: dict[str, Any] = {"region": REGION, "regions": [REGION], "topic_path": "top_up/unionpay_not_credited", "priority": 3}
 
 
 def messages(at: str, name: str) -> Iterator[Message]:

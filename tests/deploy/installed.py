@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -21,7 +20,7 @@ def install(service: str, folder: Path, source: Path = ROOT) -> Path:
     """The environment of the image `service` under `folder`. CalledProcessError with what the script said where it refuses."""
     tools = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "UV_PYTHON_DOWNLOADS": "never"}
-    command = ["sh", "deploy/image/install.sh", service, folder / service]
+    command = ["sh", "deploy/image/install.sh", service, str(folder / service)]
     # `make setup` has brought it all into uv's cache: without the network it is quicker, and works where there is none
     done = subprocess.run(command, cwd=source, env={**environment, "UV_OFFLINE": "1"}, capture_output=True, text=True, check=False)
     if done.returncode != 0 and "disabled" in done.stderr:
@@ -42,7 +41,7 @@ def libraries(environment: Path) -> set[str]:
     """What is installed there, as name==version; of ours the names."""
     uv = Path(sys.executable).with_name("uv")
     listed = subprocess.run(
-        [uv, "pip", "freeze", "--python", environment / "bin/python"], capture_output=True, text=True, check=True
+        [str(uv), "pip", "freeze", "--python", str(environment / "bin/python")], capture_output=True, text=True, check=True
     )
     return {line.partition(" @ ")[0] for line in listed.stdout.splitlines()}
 
@@ -55,7 +54,7 @@ def needed(image: str) -> set[str]:
     ours = own | ({"closedloop-local"} if image == "tools" else set())
     entries = re.findall(r"^([a-z][^\\]+?) *\\$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     here = [entry for entry in map(Requirement, entries) if entry.marker is None or entry.marker.evaluate()]
-    locked = {canonicalize_name(entry.name): str(entry.specifier) for entry in here}
+    locked: dict[str, str] = {canonicalize_name(entry.name): str(entry.specifier) for entry in here}
     return {name + locked[name] for name in found} | ours
 
 
@@ -65,9 +64,7 @@ def _closure(name: str, extras: frozenset[str] = frozenset(), seen: set[str] | N
     seen.add(canonicalize_name(name))
     for line in importlib.metadata.requires(name) or ():
         requirement = Requirement(line)
-        wanted = requirement.marker is None or any(
-            requirement.marker.evaluate({**default_environment(), "extra": extra}) for extra in extras | {""}
-        )
+        wanted = requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in extras | {""})
         if wanted and (requirement.extras or canonicalize_name(requirement.name) not in seen):
             _closure(requirement.name, frozenset(requirement.extras), seen)
     return seen

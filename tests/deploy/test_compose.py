@@ -28,7 +28,12 @@ from closedloop.recovery.settings import RecoverySettings
 from closedloop.ticketing.settings import TicketingSettings
 from deploy.compose_file import COMPOSE, ENV, ROOT, SERVICES, STACK, TEXT, VARIABLE, asked_for
 
-SETTINGS = {"ingest": IngestSettings, "kpi": KpiSettings, "ticketing": TicketingSettings, "recovery": RecoverySettings}
+SETTINGS: dict[str, type[BaseSettings]] = {
+    "ingest": IngestSettings,
+    "kpi": KpiSettings,
+    "ticketing": TicketingSettings,
+    "recovery": RecoverySettings,
+}
 WITH_DATABASE = ("kpi", "ticketing", "recovery")
 ONCE = ("issuer", "token", "topics", "migrate-kpi", "migrate-ticketing", "migrate-recovery", "postgres-monitor")
 WRITES_IN_ITS_ROOT = {"kafka"}
@@ -38,7 +43,7 @@ WRITES_IN_ITS_ROOT = {"kafka"}
 
 
 def test_it_follows_the_compose_specification() -> None:
-    command = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", COMPOSE]
+    command = [str(Path(sys.executable).with_name("check-jsonschema")), "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

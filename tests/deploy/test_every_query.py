@@ -8,6 +8,7 @@ Prometheus is Debian's (2.42 where this was written), not the 3.14 of docker-com
 
 import asyncio
 import contextlib
+import functools
 import http.client
 import itertools
 import json
@@ -156,8 +157,9 @@ def test_every_query_answers_with_numbers_and_every_rule_can_be_evaluated(stack:
 def test_the_servers_exporters_have_the_labels_that_queries_are_checked_against(prometheus: int) -> None:
     of_the_scrape = {"__name__", "job", "instance"}
     for name, labels in servers.METRICS.items():
-        wait_until(lambda name=name: bool(asked(prometheus, "series", **{"match[]": name})), 20, f"{name} is there")
-        series = asked(prometheus, "series", **{"match[]": name})
+        is_there = functools.partial(asked, prometheus, "series", **{"match[]": name})
+        wait_until(is_there, 20, f"{name} is there")
+        series = is_there()
         assert set().union(*(one.keys() for one in series)) - of_the_scrape == labels, name
 
 

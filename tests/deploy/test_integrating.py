@@ -143,7 +143,7 @@ def assert_in_its_partition(system: System, customer: str, source: str) -> None:
     consumer.assign([TopicPartition(EVALUATIONS.name, partition, 0)])
     sources = set()
     while (message := consumer.poll(10)) is not None and message.error() is None:
-        sources.add(json.loads(message.value())["source"])
+        sources.add(json.loads(message.value() or b"")["source"])
     consumer.close()
     assert source in sources
 

@@ -134,7 +134,7 @@ def test_the_services_accept_the_values(name: str, overlay: str, monkeypatch: py
     assert kafka.security_protocol == "SASL_SSL"
     assert kafka.sasl_password is not None
     assert AuthSettings().jwks_url
-    assert OperatorSettings().zone
+    assert OperatorSettings().zone.key
 
 
 def _authority() -> str:

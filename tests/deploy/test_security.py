@@ -252,7 +252,7 @@ async def test_what_cannot_be_understood_goes_to_the_readers_own_dead_letters(se
         auto_offset_reset="earliest",
     )
     await consumer.start()
-    found = set()
+    found: set[str] = set()
     try:
         async with asyncio.timeout(30):
             while len(found) < 2:

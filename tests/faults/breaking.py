@@ -3,6 +3,7 @@
 To know what is in hand a part is frozen first (SIGSTOP): then it can be looked at, and dies (SIGKILL) in that very state.
 """
 
+import functools
 import json
 import random
 import time
@@ -186,7 +187,8 @@ class Faults:
         wait_until(lambda: (self._stack.service("ingest").readiness() or (0, ""))[0] == 503, 20, "ingest is not ready")
         wait_until(lambda: request in self._traffic.refused, 20, "the request that waited for Kafka was not accepted")
         for name in batches:
-            wait_until(lambda name=name: self._tried_in_vain(logs[name]), 40, f"{name} gives up the transaction that waited")  # type: ignore[misc]
+            in_vain = functools.partial(self._tried_in_vain, logs[name])
+            wait_until(in_vain, 40, f"{name} gives up the transaction that waited")
         kafka.start()
         self._all_working()
         self._is_taken_again(request)

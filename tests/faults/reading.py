@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -86,9 +86,12 @@ def read_topic(bootstrap: str, topic: str) -> Iterator[tuple[str, bytes | None, 
             assert time.monotonic() < deadline, f"{topic} could not be read to its end"
             for message in consumer.consume(2000, 1):
                 assert message.error() is None, message.error()
-                yield (message.key() or b"").decode(), message.value(), dict(message.headers() or [])
-                if message.offset() >= ends[message.partition()] - 1:
-                    remaining.pop(message.partition(), None)
+                headers = cast(list[tuple[str, bytes]], message.headers() or [])  # the other types are for sending
+                yield (message.key() or b"").decode(), message.value(), dict(headers)
+                partition, offset = message.partition(), message.offset()
+                assert partition is not None and offset is not None
+                if offset >= ends[partition] - 1:
+                    remaining.pop(partition, None)
     finally:
         consumer.close()
 

@@ -250,7 +250,7 @@ class Traffic(threading.Thread):
         assert self._producer.flush(300) == 0, "librdkafka could not deliver everything"
 
     def _to_kafka(self, topic: str, key: str, value: bytes | None) -> None:
-        headers = [("content-type", b"application/cloudevents+json")]
+        headers: list[tuple[str, str | bytes | None]] = [("content-type", b"application/cloudevents+json")]
         while True:
             try:
                 self._producer.produce(topic, value, key.encode(), headers=headers, on_delivery=self._delivered)

@@ -13,7 +13,7 @@ from closedloop.common.events.model import AnyEvent
 from closedloop.common.events.rules import Refused
 from ingest.door import example
 
-COMPACT = {"separators": (",", ":"), "ensure_ascii": False}
+COMPACT: dict[str, Any] = {"separators": (",", ":"), "ensure_ascii": False}
 texts = st.text(max_size=20) | st.sampled_from(['"x":', "a : b", "\\", "\t", "\x7f", "\ud800", "\0"])
 
 
@@ -22,7 +22,7 @@ def events(draw: st.DrawFn) -> bytes:
     data: dict[str, Any] = {"comment": draw(texts), "reason": draw(st.none() | st.just("slow"))}
     if draw(st.booleans()):
         data[draw(texts)] = draw(st.none() | st.integers() | texts)
-    raw = json.dumps(example(data=data), **draw(st.sampled_from([COMPACT, {}, {"indent": 1}])))  # type: ignore[arg-type]
+    raw = json.dumps(example(data=data), **draw(st.sampled_from([COMPACT, {}, {"indent": 1}])))
     if draw(st.integers(0, 9)) == 0:
         raw = raw.replace('"customer_id"', '"region":"NJ","customer_id"')  # stands twice then
     if draw(st.integers(0, 9)) == 0:
@@ -43,13 +43,13 @@ def alone(raw: bytes) -> AnyEvent | Refused:
 
 @given(st.lists(events(), max_size=4), st.integers(0, 12))
 def test_each_event_of_a_batch_fares_as_alone(raws: list[bytes], more: int) -> None:
-    raws += [json.dumps(example(), **COMPACT).encode()] * more  # type: ignore[arg-type]  # so many that they are decoded together
+    raws += [json.dumps(example(), **COMPACT).encode()] * more  # so many that they are decoded together
     assert list(map(outcome, decode_structured_batch(raws).events)) == [outcome(alone(raw)) for raw in raws]
 
 
 @pytest.mark.parametrize("place", [0, 30, 59])
 def test_a_key_that_stands_twice_is_found_in_a_large_batch(place: int) -> None:
-    raws = [json.dumps(example(), **COMPACT).encode() for _ in range(60)]  # type: ignore[arg-type]
+    raws = [json.dumps(example(), **COMPACT).encode() for _ in range(60)]
     assert not any(isinstance(found, Refused) for found in decode_structured_batch(raws).events)
     raws[place] = raws[place].replace(b'"region"', b'"region":"SZ","region"')
     found = decode_structured_batch(raws).events
@@ -58,7 +58,7 @@ def test_a_key_that_stands_twice_is_found_in_a_large_batch(place: int) -> None:
 
 
 def test_pieces_that_are_only_together_a_batch_are_refused() -> None:
-    one = json.dumps(example(), **COMPACT).encode()  # type: ignore[arg-type]
+    one = json.dumps(example(), **COMPACT).encode()
     for cut in (place for place in range(len(one)) if one[place : place + 1] == b","):
         pieces = [one + b"," + one[:cut], one[cut + 1 :]]
         found = decode_structured_batch([*pieces, *[one] * 10]).events

@@ -1,7 +1,7 @@
 """A client of kpi's routes over a counting engine, without a server or Kafka."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,18 @@ class Desk:
         return {"Authorization": f"Bearer {self._issuer.mint(role, subject, regions)}"}
 
     async def get(
-        self, path: str, status: int = 200, *, regions: tuple[str, ...] = ("*",), role: str = "analyst", **params: Any
+        self,
+        path: str,
+        status: int = 200,
+        *,
+        regions: tuple[str, ...] = ("*",),
+        role: str = "analyst",
+        query: Mapping[str, str] | None = None,
+        **params: Any,
     ) -> Any:
-        """The JSON answer. Without `params` the path may have its own."""
-        answer = await self._client.get(path, params=params or None, headers=self.headers(role, regions))
+        """The JSON answer. `query`: parameters that Python cannot name (`from`) or that a test has as a mapping. Without any the
+        path may have its own."""
+        answer = await self._client.get(path, params={**(query or {}), **params} or None, headers=self.headers(role, regions))
         assert answer.status_code == status, answer.text
         return answer.json()
 

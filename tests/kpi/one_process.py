@@ -74,7 +74,7 @@ async def said(pool: Pool) -> dict[recount.Group, list[int]]:
     reader = BucketReader(pool, catalogue, 64 * MEGABYTE)
     days = await reader.contents("evaluations")
     found: dict[recount.Group, list[int]] = {}
-    for place, indicator in enumerate(catalogue.indicators, 1):
+    for place, indicator in enumerate(catalogue.from_events, 1):
         frame = await reader.totals(indicator, DIMENSIONS, min(days) * 1440, (max(days) + 1) * 1440)
         for region, product, channel, minute, numerator, _, sample in frame.select(
             *DIMENSIONS, "minute", "numerator", "denominator", "sample"

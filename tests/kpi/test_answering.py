@@ -30,7 +30,8 @@ from closedloop.local.issuer import Issuer
 from kpi.test_statements import FAILURES, NJ, NOON, SZ, ZONE, Buckets, reach, said, state, statements_on
 
 assert FAILURES is not None
-LEVELLED = replace(FAILURES, threshold=Threshold("1h", 20, 50, ("region",), warning=10))
+THRESHOLD = Threshold("1h", 20, 50, ("region",), warning=10)
+LEVELLED = replace(FAILURES, threshold=THRESHOLD)
 WHOLE = replace(FAILURES, id="all_orders_failed", threshold=Threshold("1h", 20, 50))
 CHILD = replace(LEVELLED, parent=WHOLE.id)
 CATALOGUE = Catalogue([LEVELLED])
@@ -133,7 +134,7 @@ async def test_a_breach_that_a_process_of_the_version_before_stated_is_ended(des
 
 
 async def test_states_show_how_series_stand_and_why(desk: Desk) -> None:
-    desk.watch(Catalogue([replace(LEVELLED, threshold=replace(LEVELLED.threshold, for_minutes=10))]))
+    desk.watch(Catalogue([replace(LEVELLED, threshold=replace(THRESHOLD, for_minutes=10))]))
     for region, failed in (("NJ", 30), ("SZ", 12), ("WX", 1)):
         desk.buckets.add(region, NOON, failed, ended=100)
     desk.buckets.add("CZ", NOON, 1, ended=1)

@@ -90,7 +90,7 @@ async def test_a_token_for_some_regions_does_not_see_tickets_of_several(desk: De
 async def test_a_series_moves_its_window_by_the_step(desk: Desk) -> None:
     await desk.rate(*((before(minutes=n), {"score": 1 if n < 60 else 9}) for n in range(1, 181)))
     answer = await desk.get(
-        f"{SHARE}/series", window="1h", step="30m", to=NOON.isoformat(), **{"from": before(hours=2).isoformat()}
+        f"{SHARE}/series", window="1h", step="30m", to=NOON.isoformat(), query={"from": before(hours=2).isoformat()}
     )
     jsonschema_rs.validate(Series.model_json_schema(mode="serialization"), answer)
     assert answer.keys() == Series.model_fields.keys()
@@ -121,16 +121,16 @@ async def test_a_series_equals_the_values_at_its_points(desk: Desk) -> None:
 
 async def test_events_that_do_not_say_are_a_group_of_their_own(desk: Desk) -> None:
     await desk.rate((before(minutes=2), {"channel": "web", "score": 1}), (before(minutes=2), {"score": 1}))
-    series = await desk.get(f"{SHARE}/series", to=NOON.isoformat(), **{"from": NOON.isoformat()}, group_by="channel")
+    series = await desk.get(f"{SHARE}/series", to=NOON.isoformat(), query={"from": NOON.isoformat()}, group_by="channel")
     assert [(point["group"], point["sample"]) for point in series["points"]] == [({"channel": "web"}, 1), ({"channel": None}, 1)]
 
 
 async def test_a_series_of_too_many_points_is_refused_with_the_way_out(desk: Desk) -> None:
     await desk.rate(*((before(minutes=2), {"region": f"R{n}", "score": 1}) for n in range(20)))
     to, start = NOON.isoformat(), before(days=2).isoformat()
-    assert len((await desk.get(f"{SHARE}/series", to=to, **{"from": start}, step="1m"))["points"]) == 2881
+    assert len((await desk.get(f"{SHARE}/series", to=to, query={"from": start}, step="1m"))["points"]) == 2881
     for asked in ({"step": "1m", "from": before(days=30).isoformat()}, {"step": "1m", "from": start, "group_by": "region"}):
-        problem = await desk.get(f"{SHARE}/series", 422, to=to, **asked)
+        problem = await desk.get(f"{SHARE}/series", 422, to=to, query=asked)
         assert problem["field"] == "step"
         assert "10,000" in problem["detail"]
 
@@ -145,7 +145,7 @@ async def test_a_series_of_too_many_points_is_refused_with_the_way_out(desk: Des
     ],
 )
 async def test_a_mistake_in_a_value_is_named(desk: Desk, params: dict[str, str], field: str) -> None:
-    problem = await desk.get(f"{SHARE}/value", 422, **params)
+    problem = await desk.get(f"{SHARE}/value", 422, query=params)
     assert field in problem["detail"]
 
 
@@ -154,7 +154,7 @@ async def test_a_mistake_in_a_value_is_named(desk: Desk, params: dict[str, str],
     [({"step": "1w"}, "step"), ({"from": "2026-11-20T12:01:00Z"}, "from"), ({"group_by": "kind,colour"}, "group_by")],
 )
 async def test_a_mistake_in_a_series_is_named(desk: Desk, params: dict[str, str], field: str) -> None:
-    problem = await desk.get(f"{SHARE}/series", 422, to="2026-11-20T12:00:00Z", **params)
+    problem = await desk.get(f"{SHARE}/series", 422, to="2026-11-20T12:00:00Z", query=params)
     assert problem["field"] == field
 
 
@@ -167,13 +167,13 @@ async def test_the_catalogue_is_listed_filtered_and_paged(desk: Desk, engine: En
     found: list[str] = []
     cursor: str | None = None
     while True:
-        page = await desk.get("/v1/indicators", limit=7, **({"cursor": cursor} if cursor else {}))
+        page = await desk.get("/v1/indicators", limit=7, query={"cursor": cursor} if cursor else None)
         found += [item["id"] for item in page["items"]]
         cursor = page["next"]
         if cursor is None:
             break
     assert found == sorted(indicator.id for indicator in engine.catalogue.indicators)
-    orders = (await desk.get("/v1/indicators", topic="orders", **{"class": "operating"}))["items"]
+    orders = (await desk.get("/v1/indicators", topic="orders", query={"class": "operating"}))["items"]
     assert orders
     assert {(item["topic"], item["class"]) for item in orders} == {("orders", "operating")}
 

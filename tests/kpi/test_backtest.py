@@ -15,7 +15,6 @@ from kpi.test_stating import SUBJECT, Bucket, totals
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 START = 20_000 * DAY - 8 * 60  # midnight in Shanghai
-assert SUBJECT is not None
 
 
 def days(*failed: int, of: int = 100, region: str = "NJ") -> dict[int, list[Bucket]]:
@@ -24,7 +23,6 @@ def days(*failed: int, of: int = 100, region: str = "NJ") -> dict[int, list[Buck
 
 
 def run(rule: Threshold | Control, buckets: dict[int, list[Bucket]], since: int, until: int) -> list[Breach]:
-    assert SUBJECT is not None
     test = Backtest(SUBJECT, rule, SHANGHAI, since, until)
     for part in test.rounds:
         test.take(part, grouped(buckets, rule, part.reads_from, part.reads_to))
@@ -55,7 +53,6 @@ def test_a_lower_threshold_would_have_raised_more() -> None:
 
 def test_it_raises_what_live_rounds_state_however_long_the_history() -> None:
     buckets = days(*(30 if day % 7 == 3 else 12 if day % 5 == 0 else 5 for day in range(100)))
-    assert SUBJECT is not None
     known: dict[str, Series] = {}
     made: list[Statement] = []
     for day in range(0, 101, 10):
@@ -114,7 +111,6 @@ def test_a_chart_is_stated_alike_however_the_minutes_are_cut() -> None:
     counts = [9, 11, 10, 12, 9, 10, 11, 10, 30, 10, 9, 40, 41, 10, 9, 10]
     buckets = days(*counts) | {at + 1: rows for at, rows in days(*counts[::-1], region="SZ").items()}
     end = START + 17 * DAY
-    assert SUBJECT is not None
     whole = run(CHART, buckets, START, end)
     assert len(whole) == 2
     for step in (400, 1440, 3 * 1440 + 7):

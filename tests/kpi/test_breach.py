@@ -16,21 +16,15 @@ from closedloop.kpi.domain.catalogue import EventIndicator
 from closedloop.kpi.domain.masks import Masks
 from closedloop.kpi.domain.states import FRESH, Evidence, Standing, Transition, walk
 from closedloop.kpi.domain.thresholds import Threshold
-from kpi.shipped import SHIPPED
+from kpi.shipped import shipped
 
 START = 29_700_000  # a minute in 2026
 
 
-def indicator(name: str) -> EventIndicator:
-    found = SHIPPED.get(name)
-    assert found is not None
-    return found
-
-
-FAILURES = indicator("order_failure_rate")  # a share, the lower the better
-SUCCESS = indicator("top_up_success_rate")  # a share, the higher the better
-MEAN = indicator("mean_resumption_time")
-COUNT = indicator("complaints_registered")
+FAILURES = shipped("order_failure_rate")  # a share, the lower the better
+SUCCESS = shipped("top_up_success_rate")  # a share, the higher the better
+MEAN = shipped("mean_resumption_time")
+COUNT = shipped("complaints_registered")
 
 Bucket = tuple[float, float, int]
 
@@ -113,13 +107,15 @@ def plainly(
     subject: EventIndicator, threshold: Threshold, buckets: dict[int, Bucket], after: int, upto: int, breached: bool
 ) -> list[tuple[int, str]]:
     """The rule as it is written, a minute at a time."""
+    limit = threshold.critical
+    assert limit is not None
     found = []
     for end in range(after + 1, upto + 1):
         inside = [buckets[minute] for minute in buckets if end - threshold.window_minutes <= minute < end]
         numerator, denominator, sample = (sum(part) for part in zip(*inside, strict=True)) if inside else (0.0, 0.0, 0)
         value = subject.value(numerator, denominator)
         known = value is not None and sample >= threshold.minimum_sample
-        worse = known and (value > threshold.critical if subject.better == "lower" else value < threshold.critical)
+        worse = value is not None and known and (value > limit if subject.better == "lower" else value < limit)
         if worse != breached:
             found.append((end, "critical" if worse else "back" if known else "no data"))
             breached = worse

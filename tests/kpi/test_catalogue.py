@@ -201,7 +201,7 @@ def test_whatever_stands_in_an_entry_is_a_problem_in_words_and_no_crash(change: 
 def test_indicators_with_the_same_formula_share_their_sums(own: Path, nothing_shipped: Path) -> None:
     write(own, ENTRY, ENTRY | {"id": "web_failures", "denominator": "1 ", "dimensions": ["region"]})
     catalogue = load_catalogue(own, nothing_shipped)
-    first, second = catalogue.indicators
+    first, second = catalogue.from_events
     assert first.measures == second.measures
     # the denominator `1` is the sample itself
     assert len(catalogue.measures("orders")) == 2
@@ -211,7 +211,7 @@ def test_indicators_with_the_same_formula_share_their_sums(own: Path, nothing_sh
 
 def test_a_changed_formula_begins_anew(own: Path, nothing_shipped: Path) -> None:
     write(own, ENTRY, ENTRY | {"id": "app_failure_rate", "filter": "channel = 'app' AND status IN ('completed', 'failed')"})
-    first, second = load_catalogue(own, nothing_shipped).indicators
+    first, second = load_catalogue(own, nothing_shipped).from_events
     assert not {measure.name for measure in first.measures} & {measure.name for measure in second.measures}
 
 
@@ -221,7 +221,7 @@ def test_an_event_counts_only_where_its_formula_is_known(own: Path, nothing_ship
     )
     entry = ENTRY | {"filter": "TRUE", "numerator": "duration_s / 60", "denominator": "first_try", "unit": "min"}
     write(own, {key: item for key, item in entry.items() if key != "threshold"})
-    (indicator,) = load_catalogue(own, nothing_shipped).indicators
+    (indicator,) = load_catalogue(own, nothing_shipped).from_events
     events = frame(
         "orders",
         {"duration_s": 120.0, "first_try": True},

@@ -15,13 +15,13 @@ from kpi.shipped import SHIPPED
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "indicators.csv"
 
-RATED = {"type": "evaluation.submitted.v1", "kind": "survey"}
+RATED: dict[str, Any] = {"type": "evaluation.submitted.v1", "kind": "survey"}
 SMS = {"type": "evaluation.submitted.v1", "kind": "sms_rating"}
 FOLLOWUP = {"type": "evaluation.submitted.v1", "kind": "complaint_followup"}
 REGISTERED = {"type": "complaint.registered.v1"}
 ESCALATED = {"type": "complaint.escalated.v1"}
 CLOSED = {"type": "complaint.closed.v1"}
-ORDER = {"type": "order.status_changed.v1", "order_type": "plan_change"}
+ORDER: dict[str, Any] = {"type": "order.status_changed.v1", "order_type": "plan_change"}
 TOP_UP = ORDER | {"order_type": "top_up"}
 SUSPENDED = ORDER | {"order_type": "suspension", "status": "completed"}
 RESUMED = ORDER | {"order_type": "resumption", "status": "completed"}

@@ -39,7 +39,8 @@ def as_column(name: str, value: Any) -> Any:
 
 def by_the_common_decoder(records: Sequence[ConsumerRecord]) -> tuple[list[tuple[Any, ...]], list[tuple[int, str, str, str]]]:
     """The plain way: (rows of (offset, microseconds, hash, all columns), refusals)."""
-    rows, refused = [], []
+    rows: list[tuple[Any, ...]] = []
+    refused: list[tuple[int, str, str, str]] = []
     for r in records:
         try:
             received = receive(r)

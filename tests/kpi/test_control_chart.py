@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from closedloop.kpi.domain.catalogue import Better
 from closedloop.kpi.domain.control import edges, period_before
 from closedloop.kpi.domain.control_chart import signals
 from closedloop.kpi.domain.thresholds import Control, Rule
@@ -44,8 +45,9 @@ def test_a_rate_has_limits_of_poisson() -> None:
 
 def test_only_the_side_that_is_worse_signals() -> None:
     steady = [10.0, 12, 11, 13, 10, 12, 11, 13]
-    for better, value, expected in (("lower", 0.0, ""), ("higher", 0.0, "beyond_limit"), ("higher", 20.0, "")):
-        found = signals("xmr", ALL, better, 8, np.array([*steady, value]), None)  # type: ignore[arg-type]
+    cases: tuple[tuple[Better, float, str], ...] = (("lower", 0.0, ""), ("higher", 0.0, "beyond_limit"), ("higher", 20.0, ""))
+    for better, value, expected in cases:
+        found = signals("xmr", ALL, better, 8, np.array([*steady, value]), None)
         assert found.rule.tolist() == [expected]
 
 
@@ -118,7 +120,7 @@ def test_a_day_of_25_hours_is_one_period() -> None:
 
 def test_false_alarms_are_as_rare_as_the_catalogues_guide_says() -> None:
     """Per 1,000 judged periods; benchmarks/control_false_alarms.py has the exact figures."""
-    rates = {
+    rates: dict[tuple[str, str, str], float] = {
         (kind.name, kind.chart, title): 1000 * false_alarms(kind, RULE_SETS[title], 28, series=60, periods=300, seed=20261120)
         for kind in KINDS
         for title in ("beyond_limit", "all four")

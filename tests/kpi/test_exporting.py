@@ -1,5 +1,7 @@
 """Which series Prometheus sees where there are more than the bound."""
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,9 +39,9 @@ def test_at_most_one_combination_is_shown_in_part(rows: list[Row], most: int) ->
 
 
 @given(ROWS, st.integers(0, 80), st.randoms(use_true_random=False))
-def test_what_is_shown_does_not_depend_on_the_order_in_which_it_comes(rows: list[Row], most: int, random: object) -> None:
+def test_what_is_shown_does_not_depend_on_the_order_in_which_it_comes(rows: list[Row], most: int, random: Random) -> None:
     shuffled = list(rows)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert within(shuffled, most) == within(rows, most)
 
 

@@ -176,10 +176,8 @@ async def test_the_whole_and_each_exported_combination_have_their_figures(engine
 
 
 async def test_a_series_that_is_judged_has_its_state_also_where_no_event_is_left(engine: Engine, catalogue: Catalogue) -> None:
-    series = [
-        Series("bad_share", {"region": region}, 1, Standing(state))
-        for region, state in (("NJ", "critical"), ("SZ", "ok"), ("WX", "no_data"), ("CZ", "pending"))
-    ]
+    standing: dict[str, State] = {"NJ": "critical", "SZ": "ok", "WX": "no_data", "CZ": "pending"}
+    series = [Series("bad_share", {"region": region}, 1, Standing(state)) for region, state in standing.items()]
     chart = [Series("bad_share", {"region": "SZ"}, 1, Standing("warning"), judged_by="control")]
     withdrawn = [Series("no_longer_there", {"region": "NJ"}, 1, Standing("critical"))]
     async with engine.pool.acquire() as connection:

@@ -67,7 +67,9 @@ async def test_a_correction_is_a_new_version_and_what_was_known_then_is_still_sh
     assert (await value(desk, asOf=then))["value"] == 90
     assert (await value(desk, asOf="2020-01-01T00:00:00Z"))["value"] is None
     assert [one["version"] for one in await versions(desk, asOf=then)] == [1]
-    series = await desk.get(f"/v1/indicators/{DELIVERY}/series", window="month", step="month", to=JUNE, asOf=then, **{"from": JUNE})
+    series = await desk.get(
+        f"/v1/indicators/{DELIVERY}/series", window="month", step="month", to=JUNE, asOf=then, query={"from": JUNE}
+    )
     assert [point["value"] for point in series["points"]] == [90]
     future = await desk.get(f"/v1/indicators/{DELIVERY}/value", 422, asOf="2999-01-01T00:00:00Z")
     assert future["field"] == "asOf"
@@ -77,7 +79,7 @@ async def test_versions_are_listed_in_pages_by_period_and_dimension(desk: Desk) 
     await desk.report(DELIVERY, [row(period=f"2024-0{month}", region=region) for month in range(1, 6) for region in ("NJ", "SZ")])
     pages, cursor = [], None
     while True:
-        page = await desk.get(f"/v1/indicators/{DELIVERY}/measurements", limit=4, **({"cursor": cursor} if cursor else {}))
+        page = await desk.get(f"/v1/indicators/{DELIVERY}/measurements", limit=4, query={"cursor": cursor} if cursor else None)
         pages.append([(one["period"], one["dimensions"]["region"]) for one in page["items"]])
         cursor = page["next"]
         if cursor is None:
@@ -179,7 +181,7 @@ async def test_windows_of_every_length_add_the_periods_that_lie_whole_in_them(de
     assert (await value(desk, window="7d", at=JULY))["value"] is None
     assert (await value(desk, at="2024-06-30T00:00:00+08:00"))["value"] is None
     series = await desk.get(
-        f"/v1/indicators/{DELIVERY}/series", window="month", step="month", to=JULY, **{"from": "2024-02-01T00:00:00+08:00"}
+        f"/v1/indicators/{DELIVERY}/series", window="month", step="month", to=JULY, query={"from": "2024-02-01T00:00:00+08:00"}
     )
     assert [point["value"] for point in series["points"]] == [10, 20, 30, 40, 50, 60]
 
@@ -208,7 +210,9 @@ async def test_complaints_per_10k_customers_drill_down_to_their_parts(desk: Desk
         "note": None,
     }
     assert found["parts"]["customers"]["value"] == 20_000
-    series = await desk.get(f"{path}/series", window="24h", to=noon.isoformat(), group_by="region", **{"from": noon.isoformat()})
+    series = await desk.get(
+        f"{path}/series", window="24h", to=noon.isoformat(), group_by="region", query={"from": noon.isoformat()}
+    )
     assert [(point["group"]["region"], point["value"]) for point in series["points"]] == [("NJ", 1.5), ("SZ", 0), ("WX", None)]
     assert (await desk.get(f"{path}/value", window="24h", at=noon.isoformat(), regions=("SZ",)))["value"] == 0
     assert (await desk.get(f"{path}/value", window="24h", at=noon.isoformat(), asOf=JUNE))["value"] is None

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,7 +89,7 @@ class World:
         await RollUp(self.engine.pool, Calendar(zone)).roll_up()
 
     def expected(
-        self, indicator: str, start: int, end: int, filters: dict[str, list[str]]
+        self, indicator: str, start: int, end: int, filters: Mapping[str, Sequence[str | None]]
     ) -> tuple[float | None, float | None, int]:
         """(numerator, denominator, sample) of the plain events."""
         among = [

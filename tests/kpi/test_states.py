@@ -215,11 +215,7 @@ def plainly(
         else:
             for rank, limit in limits.items():
                 bad = limit is not None and sign * value > sign * limit
-                worse = any(
-                    sign * value > sign * limits[at]
-                    for at in range(rank, 3)
-                    if limits[at] is not None  # type: ignore[operator]
-                )
+                worse = any(sign * value > sign * other for at, other in limits.items() if at >= rank and other is not None)
                 clocks[rank] = (clocks[rank] if clocks[rank] is not None else end) if bad or worse else None
             holds = [r for r, limit in limits.items() if limit is not None and sign * value > sign * limit - threshold.hysteresis]
             level = min(level, max(holds, default=0))

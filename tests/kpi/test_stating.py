@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from closedloop.kpi.domain.statement import Series, Statement, series_key, withdrawal_of
 from closedloop.kpi.domain.stating import DAY, MAX_DAYS, Round, plan, state
 from closedloop.kpi.domain.thresholds import Threshold
-from kpi.shipped import SHIPPED
+from kpi.shipped import shipped
 
-SUBJECT = SHIPPED.get("order_failure_rate")
-assert SUBJECT is not None
+SUBJECT = shipped("order_failure_rate")
 THRESHOLD = Threshold("1h", 20, 5, ("region", "product"))
 START = 20_000 * DAY
 
@@ -27,8 +26,8 @@ def totals(buckets: dict[int, list[Bucket]], ranges: list[tuple[int, int]]) -> p
         if start <= minute < end
         for region, product, failed, ended in buckets[minute]
     ]
-    quantities = dict.fromkeys(("numerator", "denominator", "sample"), pl.Float64)
-    frame = pl.DataFrame(rows, schema={"region": pl.String, "product": pl.String, "minute": pl.Int32} | quantities)
+    named = {"region": pl.String, "product": pl.String, "minute": pl.Int32}
+    frame = pl.DataFrame(rows, schema={**named, **dict.fromkeys(("numerator", "denominator", "sample"), pl.Float64)})
     return frame.group_by("region", "product", "minute").agg(pl.all().sum())
 
 

@@ -16,7 +16,8 @@ class _Part:
 
     def __init__(self, log: Path) -> None:
         self.label, self.log = "kpi", log
-        self.running, self.exit_code, self.starts = True, None, 0
+        self.running, self.starts = True, 0
+        self.exit_code: int | None = None
 
     def die(self, exit_code: int) -> None:
         self.running, self.exit_code = False, exit_code

@@ -18,7 +18,7 @@ from closedloop.common.events.decoder import decode_structured
 from closedloop.common.events.rules import parse_time
 from closedloop.common.postgres.pool import Pool
 from closedloop.recovery.claiming import Claims
-from closedloop.recovery.domain.contacts import Attempt
+from closedloop.recovery.domain.contacts import Attempt, Result
 from closedloop.recovery.domain.rules import Rules
 from closedloop.recovery.intake import Intake
 from closedloop.recovery.reservations import Reservations
@@ -103,15 +103,14 @@ class Desk:
     async def claim(self, agent: str, regions: Sequence[str] | None = None, **wanted: Any) -> dict[str, Any] | None:
         """What the agent gets, or None."""
         _, body = await self.claims.claim(Asked(principal(agent, regions=regions), None, b""), **wanted)
-        return body
+        shown: dict[str, Any] | None = body
+        return shown
 
-    async def call(self, agent: str, claim: dict[str, Any], result: str = "resolved", **more: Any) -> dict[str, Any]:
+    async def call(self, agent: str, claim: dict[str, Any], result: Result = "resolved", **more: Any) -> dict[str, Any]:
         """Record a call now; the recovery as it is afterwards."""
         reached = result in {"resolved", "not_resolved", "declined", "follow_up"}
-        said = {"at": self.now, "reached": reached, "result": result} | ({"reason": "bill_wrong"} if reached else {}) | more
-        _, body = await self.recoveries.record(
-            self.asked(agent), claim["recovery_id"], claim["claim_number"], lambda _: Attempt(**said)
-        )
+        attempt = replace(Attempt(self.now, reached, result, "bill_wrong" if reached else None), **more)
+        _, body = await self.recoveries.record(self.asked(agent), claim["recovery_id"], claim["claim_number"], lambda _: attempt)
         shown: dict[str, Any] = body["recovery"]
         return shown
 

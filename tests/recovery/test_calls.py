@@ -1,14 +1,16 @@
 """What an agent records about a call, and what becomes of the recovery."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from closedloop.common.http.problems import Conflict, InvalidRequest
+from closedloop.recovery.domain.contacts import Result
 from recovery.desk import HOUR, MINUTE, START, Desk, rating
 
 
-async def held(desk: Desk, customer: str = "C1", agent: str = "ann") -> dict[str, object]:
+async def held(desk: Desk, customer: str = "C1", agent: str = "ann") -> dict[str, Any]:
     await desk.take(rating(customer, desk.now - 10 * MINUTE))
     claim = await desk.claim(agent)
     assert claim is not None
@@ -36,9 +38,9 @@ async def test_the_first_attempt_meets_the_promise_and_the_first_reached_is_told
     await desk.call("ann", claim, "no_answer")
     desk.now += HOUR
     await desk.upkeep.tend()
-    claim = await desk.claim("bob")
-    assert claim is not None
-    after = await desk.call("bob", claim, "not_resolved")
+    again = await desk.claim("bob")
+    assert again is not None
+    after = await desk.call("bob", again, "not_resolved")
     assert (after["first_contact_at"], after["first_reached_at"]) == (START, START + HOUR)
     first, second = (e["data"] for e in (await desk.said())[1:3])
     assert first["seconds_to_first_contact"] == 600
@@ -126,7 +128,7 @@ async def test_a_customer_who_called_himself_can_be_recorded_without_a_claim(des
     ],
 )
 async def test_a_record_that_contradicts_itself_is_refused_by_field(
-    desk: Desk, result: str, said: dict[str, object], field: str
+    desk: Desk, result: Result, said: dict[str, object], field: str
 ) -> None:
     claim = await held(desk)
     with pytest.raises(InvalidRequest) as refused:

@@ -59,7 +59,7 @@ async def test_agents_get_customers_of_their_regions_and_segment_only(desk: Desk
 
     async def name(agent: str, regions: list[str] | None = None, **wanted: str) -> str | None:
         claim = await desk.claim(agent, regions, **wanted)
-        return claim and claim["customer_id"]
+        return None if claim is None else claim["customer_id"]
 
     assert await name("hot", ["NJ", "SZ"], segment="hotline") == "NJ-hotline"
     assert await name("manager", segment="phone_manager") == "NJ-diamond"

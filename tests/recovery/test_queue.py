@@ -171,7 +171,7 @@ async def test_signals_are_taken_while_agents_work(desk: Desk) -> None:
     assert await desk.pool.fetchval("SELECT count(recovery_id) FROM signal") == 440
     said = [e["id"] for e in await desk.said()]
     assert len(said) == len(set(said))
-    of_customer = {}
+    of_customer: dict[tuple[str, str], list[int]] = {}
     for e in await desk.said():
         of_customer.setdefault((e["data"]["customer_id"], e["data"]["recovery_id"]), []).append(int(e["sequence"]))
     assert all(versions == sorted(versions) for versions in of_customer.values())

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from closedloop.common.http.problems import Conflict
 from closedloop.common.postgres.pool import Pool, create_pool
+from closedloop.recovery.domain.contacts import Result
 from recovery.desk import MINUTE, Desk, rating
 
 AGENTS = st.sampled_from(["ann", "bob", "cleo"])
@@ -102,7 +103,7 @@ class Queue(RuleBasedStateMachine):
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), result=st.sampled_from(["resolved", "no_answer", "follow_up"]))
-    def an_agent_records_a_call(self, data: st.DataObject, result: str) -> None:
+    def an_agent_records_a_call(self, data: st.DataObject, result: Result) -> None:
         agent, claim = data.draw(st.sampled_from(self.claims), label="claim")
         if claim["dissatisfied_at"] > self.desk.now:
             return

@@ -214,13 +214,12 @@ async def test_lists_are_filtered_and_paged_in_the_order_of_the_queue(desk: Desk
 
     async def names(**query: Any) -> list[str]:
         found: list[str] = []
-        cursor: dict[str, str] = {}
         while True:
-            page = (await client.get("/v1/recoveries", limit=2, **query, **cursor)).json()
+            page = (await client.get("/v1/recoveries", limit=2, **query)).json()
             found += [item["customer_id"] for item in page["items"]]
             if page["next"] is None:
                 return found
-            cursor = {"cursor": page["next"]}
+            query["cursor"] = page["next"]
 
     everyone = [f"C{n}" for n in range(8, 0, -1)]
     assert set(await names()) == {*everyone, "C0", "K1"}

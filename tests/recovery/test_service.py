@@ -14,6 +14,7 @@ import schemathesis
 from aiokafka import AIOKafkaConsumer
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 from closedloop.common.consumer.crashpoints import EXIT_CODE
@@ -142,12 +143,13 @@ def _try_all_routes(url: str, headers: dict[str, str], recovery_id: str) -> int:
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json").include(path_regex="^/v1/(claims|recoveries|contacts)")
     tried = 0
     for found in schema.get_all_operations():
+        assert isinstance(found, Ok), found
         operation = found.ok()
         tried += 1
 
         @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
         @given(case=operation.as_strategy())
-        def keeps_its_word(case: schemathesis.Case) -> None:
+        def keeps_its_word(case: schemathesis.Case[Any]) -> None:
             if "recovery_id" in case.path_parameters:
                 case.path_parameters["recovery_id"] = recovery_id
             case.call_and_validate(

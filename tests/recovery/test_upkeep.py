@@ -55,7 +55,7 @@ def test_settings_are_read_as_an_operator_gives_them(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("RECOVERY_COUNTY_REGIONS", '["NJ-LS"]')
     rules = RecoverySettings().rules()
     assert [(limit.at_most, limit.window) for limit in rules.limits] == [(2, 12 * HOUR)]
-    assert (rules.max_attempts, rules.county_regions) == (3, {"NJ-LS"})
+    assert (rules.max_attempts, rules.county_regions) == (3, frozenset({"NJ-LS"}))
     monkeypatch.setenv("RECOVERY_CONTACT_LIMITS", "[]")
     with pytest.raises(ValidationError):
         RecoverySettings()

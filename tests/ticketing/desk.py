@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -24,7 +25,7 @@ _offsets = itertools.count()
 _ids = itertools.count(1)
 
 
-def event(type: str, at: datetime, data: dict, *, id: str | None = None, source: str = "/test") -> Received:
+def event(type: str, at: datetime, data: dict[str, Any], *, id: str | None = None, source: str = "/test") -> Received:
     """A record as it comes from Kafka, decoded by the shared rules."""
     envelope = {
         "specversion": "1.0",
@@ -97,7 +98,7 @@ def escalated(
     return event("complaint.escalated.v1", at, data if topic is None else data | {"topic_path": topic}, id=id)
 
 
-def breach_data(at: datetime, indicator: str, dimensions: dict[str, str] | None = None, value: float = 0.7) -> dict:
+def breach_data(at: datetime, indicator: str, dimensions: dict[str, str] | None = None, value: float = 0.7) -> dict[str, Any]:
     return {
         "indicator_id": indicator,
         "dimensions": {"region": "NJ"} if dimensions is None else dimensions,
@@ -154,17 +155,17 @@ class Desk:
     async def state(self, frontier: datetime) -> None:
         assert await self.statements.state_until(frontier)
 
-    async def all_tickets(self) -> list[dict]:
+    async def all_tickets(self) -> list[dict[str, Any]]:
         """All tickets, first opened first."""
         return [dict(row) for row in await self.pool.fetch("SELECT * FROM ticket ORDER BY opened_at, id")]
 
-    async def firings(self) -> list[dict]:
+    async def firings(self) -> list[dict[str, Any]]:
         return [dict(row) for row in await self.pool.fetch("SELECT * FROM firing_history ORDER BY at, trigger, id")]
 
     async def bins(self) -> dict[tuple[str, int], tuple[int, int]]:
         rows = await self.pool.fetch("SELECT topic_path, bin, complaints, customers FROM bin JOIN subject ON id = subject_id")
         return {(row["topic_path"], row["bin"]): (row["complaints"], row["customers"]) for row in rows if row["complaints"]}
 
-    async def said(self) -> list[dict]:
+    async def said(self) -> list[dict[str, Any]]:
         """What stands in the outbox, in order."""
         return [msgspec.json.decode(row["payload"]) for row in await self.pool.fetch("SELECT payload FROM outbox ORDER BY seq")]

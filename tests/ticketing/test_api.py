@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -59,18 +60,21 @@ async def client(desk: Desk, tmp_path: Path) -> AsyncIterator[Client]:
         await one.aclose()
 
 
-def new(**changes: object) -> dict:
+def new(**changes: object) -> dict[str, Any]:
     body = {"cause": "topic:top_up", "title": "Top-ups are not credited", "evidence": "40 calls since Monday", "regions": ["NJ"]}
     return body | changes
 
 
-async def opened(manager: httpx2.AsyncClient, **changes: object) -> dict:
+async def opened(manager: httpx2.AsyncClient, **changes: object) -> dict[str, Any]:
     answer = await manager.post("/v1/tickets", json=new(**changes))
     assert answer.status_code == 201, answer.text
-    return answer.json()
+    ticket: dict[str, Any] = answer.json()
+    return ticket
 
 
-async def step(manager: httpx2.AsyncClient, ticket: dict, name: str, body: dict, **headers: str) -> httpx2.Response:
+async def step(
+    manager: httpx2.AsyncClient, ticket: dict[str, Any], name: str, body: dict[str, Any], **headers: str
+) -> httpx2.Response:
     return await manager.post(
         f"/v1/tickets/{ticket['id']}/{name}", json=body, headers={"If-Match": f'"{ticket["version"]}"'} | headers
     )
@@ -283,7 +287,7 @@ async def test_lists_are_filtered_and_paged(desk: Desk, client: Client) -> None:
         ("transfer", {"unit": "a", "reson": "typo"}, "reson"),
     ],
 )
-async def test_what_a_stage_requires_is_named(client: Client, name: str, body: dict, field: str) -> None:
+async def test_what_a_stage_requires_is_named(client: Client, name: str, body: dict[str, Any], field: str) -> None:
     manager = client()
     ticket = await opened(manager)
     answer = await manager.post(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from closedloop.common.consumer.rows import Received
+from closedloop.common.events.model import ComplaintRegisteredData
 from closedloop.ticketing import metrics
 from closedloop.ticketing.domain.bins import bin_of
 from closedloop.ticketing.domain.distinct import Complaint, distinct
@@ -31,15 +32,15 @@ def many(seed: int, count: int = 300) -> list[Received]:
 
 def expected_bins(events: list[Received]) -> dict[tuple[str, int], tuple[int, int]]:
     """The rule as written (domain/distinct.py), over everything at once."""
-    by_topic: dict[str, list[Received]] = defaultdict(list)
+    by_topic: dict[str, list[Complaint]] = defaultdict(list)
     for one in events:
-        by_topic[one.event.data.topic_path].append(one)
-    bins = {}
-    for topic, ones in by_topic.items():
-        all_of_them = Counter(bin_of(one.at) for one in ones)
-        customers = Counter(
-            bin_of(c.time) for c in distinct(Complaint(one.at, one.event.id, one.event.data.customer_id) for one in ones)
-        )
+        data = one.event.data
+        assert isinstance(data, ComplaintRegisteredData)
+        by_topic[data.topic_path].append(Complaint(one.at, one.event.id, data.customer_id))
+    bins: dict[tuple[str, int], tuple[int, int]] = {}
+    for topic, complaints in by_topic.items():
+        all_of_them = Counter(bin_of(c.time) for c in complaints)
+        customers = Counter(bin_of(c.time) for c in distinct(complaints))
         bins |= {(topic, number): (count, customers[number]) for number, count in all_of_them.items()}
     return bins
 
@@ -65,7 +66,7 @@ async def test_the_same_event_in_one_batch_counts_once(desk: Desk) -> None:
 
 async def test_of_two_contents_under_one_id_the_first_wins_and_it_is_counted(desk: Desk) -> None:
     def counted() -> float:
-        return metrics.DUPLICATES.labels("other")._value.get()
+        return float(metrics.DUPLICATES.labels("other")._value.get())
 
     before = counted()
     await desk.take(complaint(NOON, topic="a", id="same"))

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -50,13 +51,13 @@ async def let_time_pass(stack: Stack) -> None:
         await publish(stack, complaint(NOW + timedelta(minutes=3), topic="clock"), partition=partition)
 
 
-async def tickets_where(client: httpx2.AsyncClient, count: int, seconds: float) -> list[dict]:
+async def tickets_where(client: httpx2.AsyncClient, count: int, seconds: float) -> list[dict[str, Any]]:
     """All tickets, once there are so many."""
     deadline = time.monotonic() + seconds
     while True:
         answer = await client.get("/v1/tickets")
         answer.raise_for_status()
-        items = answer.json()["items"]
+        items: list[dict[str, Any]] = answer.json()["items"]
         if len(items) >= count or time.monotonic() > deadline:
             return items
         await asyncio.sleep(0.2)
@@ -90,11 +91,11 @@ async def test_events_become_tickets_and_tickets_become_events_also_over_a_kill(
     assert all(e["sequence"] == "1" and e["subject"] == e["data"]["ticket_id"] for e in opened)
 
 
-async def _read(stack: Stack, topic: str, count: int) -> list[dict]:
+async def _read(stack: Stack, topic: str, count: int) -> list[dict[str, Any]]:
     """So many different events: the kill may make one be said twice, under one id and with one content."""
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=stack.bootstrap, auto_offset_reset="earliest")
     await consumer.start()
-    found: dict[str, dict] = {}
+    found: dict[str, dict[str, Any]] = {}
     try:
         while len(found) < count:
             event = json.loads((await asyncio.wait_for(consumer.getone(), 20)).value)

@@ -4,6 +4,7 @@ import asyncio
 import random
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 
@@ -142,7 +143,7 @@ async def test_live_and_catching_up_state_the_same(desk: Desk, ticketing_databas
     await desk.take(*events)
     await desk.state(end)
 
-    def essence(firings: list[dict]) -> list[tuple]:
+    def essence(firings: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
         return [(f["id"], f["trigger"], f["at"], f["expected"], f["observed"], f["regions"]) for f in firings]
 
     assert essence(await desk.firings()) == essence(stated)

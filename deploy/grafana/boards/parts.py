@@ -21,7 +21,7 @@ Panel = timeseries.Panel | stat.Panel | statetimeline.Panel | table.Panel | text
 Query = tuple[str, str]
 """PromQL, and the legend."""
 _Asks = TypeVar("_Asks", timeseries.Panel, stat.Panel, statetimeline.Panel)
-STATES = [
+STATES: list[model.ValueMapping] = [
     model.ValueMap(
         {
             str(number): model.ValueMappingResult(text=level, color=color, index=number)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from closedloop.common.events.decoder import decode_structured
+from closedloop.common.events.model import InputEvent
 from closedloop.common.events.rules import check_input
 from closedloop.local.demo.incidents import bad_region, burst, of_day
 from closedloop.local.demo.timeline import Timeline, clock, complaints_between
@@ -28,6 +29,7 @@ def test_every_event_keeps_the_contract() -> None:
     said = _hours(Traffic(ZONE, extra=extra), MONDAY + 8 * HOUR, 4)
     for one in said:
         event = decode_structured(msgspec.json.encode(one.cloud_event()))
+        assert isinstance(event, InputEvent)
         check_input(event)
     assert {one.type for one in said} == {
         "evaluation.submitted.v1",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,9 +155,9 @@ def test_a_subject_with_little_history_borrows_the_rhythm_of_all() -> None:
     for day in range(HISTORY_DAYS):
         add(counts, day_start(day) + timedelta(hours=10 + day % 8), 1)
     add(counts, TODAY + timedelta(hours=12), 6)
-    span = {"after": TODAY, "until": TODAY + timedelta(days=1)}
-    (alone,) = firings(bins_of(counts), everyone_of(counts), SETTINGS, **span)
-    (among_others,) = firings(bins_of(counts), everyone_of(counts + busy), SETTINGS, **span)
+    until = TODAY + timedelta(days=1)
+    (alone,) = firings(bins_of(counts), everyone_of(counts), SETTINGS, after=TODAY, until=until)
+    (among_others,) = firings(bins_of(counts), everyone_of(counts + busy), SETTINGS, after=TODAY, until=until)
     # The others are quiet for 8 hours of 24: so an hour of the day has 1.5 times what a flat day would give it.
     assert among_others.expected > alone.expected
 
@@ -184,12 +185,15 @@ def test_history_start_is_all_that_a_span_needs() -> None:
     start = bin_of(history_start(after, ZONE))
     enough = Bins(start, whole.between(start, whole.stop))
     too_little = Bins(start + 1, whole.between(start + 1, whole.stop))
-    span = {"after": after, "until": after + timedelta(days=1)}
     everyone = everyone_of(counts)
-    assert len(firings(whole, everyone, SETTINGS, **span)) == 1
-    assert firings(enough, Everyone(enough, ZONE, START), SETTINGS, **span) == firings(whole, everyone, SETTINGS, **span)
+
+    def found(subject: Bins, everyone: Everyone) -> list[Firing]:
+        return firings(subject, everyone, SETTINGS, after=after, until=after + timedelta(days=1))
+
+    assert len(found(whole, everyone)) == 1
+    assert found(enough, Everyone(enough, ZONE, START)) == found(whole, everyone)
     with pytest.raises(ValueError, match="history_start"):
-        firings(too_little, everyone, SETTINGS, **span)
+        found(too_little, everyone)
 
 
 def test_an_empty_span_has_no_firings() -> None:
@@ -209,8 +213,9 @@ def test_an_empty_span_has_no_firings() -> None:
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused_by_name(setting: str, value: float) -> None:
+    changed: dict[str, Any] = {setting: value}
     with pytest.raises(ValueError, match=setting):
-        BurstSettings(**{setting: value})
+        BurstSettings(**changed)
 
 
 def test_more_accepted_false_alarms_make_the_test_less_strict() -> None:

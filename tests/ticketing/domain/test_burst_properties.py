@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -19,9 +20,12 @@ from closedloop.ticketing.domain.everyone import Everyone
 SETTINGS = BurstSettings()
 DAYS = 40
 
+History: TypeAlias = tuple[Bins, Everyone, datetime]
+"""A subject, everyone, and when the record begins."""
+
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[Bins, Everyone, datetime]:
+def histories(draw: st.DrawFn) -> History:
     """40 days of a subject among others, in which some hours burst; clocks are set within them in two of the zones."""
     zone = ZoneInfo(draw(st.sampled_from(["Asia/Shanghai", "America/New_York", "Australia/Lord_Howe"])))
     recorded = datetime(2026, 3, 1, tzinfo=zone).astimezone(UTC) + draw(st.integers(0, 300)) * BIN
@@ -36,7 +40,7 @@ def histories(draw: st.DrawFn) -> tuple[Bins, Everyone, datetime]:
     return subject, Everyone(Bins(subject.first, subject.counts + others), zone, recorded), recorded
 
 
-def run(history: tuple[Bins, Everyone, datetime], cuts: list[timedelta]) -> list[Firing]:
+def run(history: History, cuts: list[timedelta]) -> list[Firing]:
     """From the beginning of the record to its end, evaluated in pieces."""
     subject, everyone, recorded = history
     found: list[Firing] = []
@@ -51,13 +55,13 @@ cuts = st.lists(st.integers(0, DAYS * 24 * 60).map(lambda minutes: timedelta(min
 
 @given(histories(), cuts)
 @settings(max_examples=40, deadline=None)
-def test_firings_do_not_depend_on_how_a_span_is_cut(history, cuts: list[timedelta]) -> None:
+def test_firings_do_not_depend_on_how_a_span_is_cut(history: History, cuts: list[timedelta]) -> None:
     assert run(history, cuts) == run(history, [])  # to the last bit of expected and p_value
 
 
 @given(histories(), st.integers(1, DAYS * BINS_PER_DAY))
 @settings(max_examples=40, deadline=None)
-def test_live_with_what_is_known_by_then_equals_a_replay(history, steps: int) -> None:
+def test_live_with_what_is_known_by_then_equals_a_replay(history: History, steps: int) -> None:
     subject, everyone, recorded = history
     until = recorded + steps * BIN
     known = Bins(subject.first, subject.counts[:steps])
@@ -67,7 +71,7 @@ def test_live_with_what_is_known_by_then_equals_a_replay(history, steps: int) ->
 
 @given(histories())
 @settings(max_examples=40, deadline=None)
-def test_each_firing_says_what_was_counted(history) -> None:
+def test_each_firing_says_what_was_counted(history: History) -> None:
     subject, _, _ = history
     found = run(history, [])
     for firing in found:
@@ -81,7 +85,7 @@ def test_each_firing_says_what_was_counted(history) -> None:
 
 @given(histories(), st.integers(5, DAYS - 2))
 @settings(max_examples=20, deadline=None)
-def test_the_p_value_is_that_of_a_negative_binomial_count(history, day: int) -> None:
+def test_the_p_value_is_that_of_a_negative_binomial_count(history: History, day: int) -> None:
     subject, everyone, recorded = history
     after = recorded + timedelta(days=day)
     for firing in firings(subject, everyone, SETTINGS, after=after, until=after + timedelta(days=1)):

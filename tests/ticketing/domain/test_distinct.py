@@ -1,6 +1,7 @@
 """Which complaints count: each customer once per 24 hours and subject."""
 
 from datetime import UTC, datetime, timedelta
+from random import Random
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -76,7 +77,7 @@ def test_a_late_complaint_may_not_count_and_still_take_a_count() -> None:
 
 
 @given(histories, st.randoms())
-def test_the_order_of_arrival_does_not_matter(history: list[Complaint], random) -> None:
+def test_the_order_of_arrival_does_not_matter(history: list[Complaint], random: Random) -> None:
     shuffled = random.sample(history, len(history))
     assert distinct(shuffled) == distinct(history)
 

@@ -15,7 +15,9 @@ def at(hours: float) -> datetime:
     return START + timedelta(hours=hours)
 
 
-def fire(complaints: list[tuple[datetime, str]], threshold: int = 3, after: datetime = START, until: datetime = FAR):
+def fire(
+    complaints: list[tuple[datetime, str]], threshold: int = 3, after: datetime = START, until: datetime = FAR
+) -> HotMinute | None:
     return first_hot_minute(complaints, threshold, after=after, until=until)
 
 
@@ -49,7 +51,7 @@ histories = st.lists(st.tuples(st.integers(0, 60 * 60), st.sampled_from("abcdef"
 
 
 @given(histories, st.integers(2, 5), st.integers(0, 60 * 60))
-def test_it_is_the_rule_as_written(history, threshold: int, start: int) -> None:
+def test_it_is_the_rule_as_written(history: list[tuple[datetime, str]], threshold: int, start: int) -> None:
     after = START + timedelta(minutes=start)
 
     def customers(minute: datetime) -> int:

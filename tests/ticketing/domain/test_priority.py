@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedloop.ticketing.domain.priority import DIFFICULTIES, priority, urgency_of_breach, urgency_of_excess
+from closedloop.ticketing.domain.priority import DIFFICULTIES, Difficulty, priority, urgency_of_breach, urgency_of_excess
 
 urgencies = st.integers(0, 3)
 customers = st.integers(0, 10**6)
@@ -11,18 +11,18 @@ difficulties = st.sampled_from([None, *DIFFICULTIES])
 
 
 @given(urgencies, customers, difficulties)
-def test_priority_is_1_to_4(urgency: int, touched: int, difficulty) -> None:
+def test_priority_is_1_to_4(urgency: int, touched: int, difficulty: Difficulty | None) -> None:
     assert 1 <= priority(urgency, touched, difficulty) <= 4
 
 
 @given(urgencies, customers, customers, difficulties)
-def test_more_customers_never_come_later(urgency: int, some: int, more: int, difficulty) -> None:
+def test_more_customers_never_come_later(urgency: int, some: int, more: int, difficulty: Difficulty | None) -> None:
     some, more = sorted((some, more))
     assert priority(urgency, more, difficulty) <= priority(urgency, some, difficulty)
 
 
 @given(urgencies, urgencies, customers, difficulties)
-def test_what_is_more_urgent_never_comes_later(less: int, more: int, touched: int, difficulty) -> None:
+def test_what_is_more_urgent_never_comes_later(less: int, more: int, touched: int, difficulty: Difficulty | None) -> None:
     less, more = sorted((less, more))
     assert priority(more, touched, difficulty) <= priority(less, touched, difficulty)
 

@@ -47,7 +47,7 @@ def histories(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 @given(histories())
 @settings(max_examples=25, deadline=None)
-def test_it_states_what_the_rule_states_over_all_steps(history) -> None:
+def test_it_states_what_the_rule_states_over_all_steps(history: tuple[np.ndarray, np.ndarray]) -> None:
     own, others = history
     subject, everyone = sparse(own), sparse(own + others)
     until = START + timedelta(days=DAYS)
@@ -57,7 +57,9 @@ def test_it_states_what_the_rule_states_over_all_steps(history) -> None:
 
 @given(histories(), st.lists(st.integers(0, DAYS * 24 * 60).map(lambda m: timedelta(minutes=m)), max_size=20))
 @settings(max_examples=25, deadline=None)
-def test_statements_do_not_depend_on_how_a_span_is_cut_or_how_far_back_is_loaded(history, cuts) -> None:
+def test_statements_do_not_depend_on_how_a_span_is_cut_or_how_far_back_is_loaded(
+    history: tuple[np.ndarray, np.ndarray], cuts: list[timedelta]
+) -> None:
     own, others = history
     subject, everyone = sparse(own), sparse(own + others)
     found: list[Firing] = []

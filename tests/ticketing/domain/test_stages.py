@@ -1,6 +1,7 @@
 """A ticket's life: whatever staff try, it goes as the table of stages says, and its history tells it."""
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from closedloop.ticketing.domain import ticket as life
 from closedloop.ticketing.domain.cause import of_name, of_topic
-from closedloop.ticketing.domain.stages import RULES, STAGES, STEPS, StepRefused, allowed, move
+from closedloop.ticketing.domain.priority import Difficulty
+from closedloop.ticketing.domain.stages import RULES, STAGES, STEPS, Stage, Step, StepRefused, Verdict, allowed, move
 from closedloop.ticketing.domain.ticket import Actor, Change, Ticket
 
 ANN = Actor("ann", "console")
@@ -35,7 +37,7 @@ def fresh() -> Change:
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_is_taken_exactly_where_the_table_allows_it(stage, step) -> None:
+def test_a_step_is_taken_exactly_where_the_table_allows_it(stage: Stage, step: Step) -> None:
     if step in RULES[stage]:
         assert move(stage, step).to == RULES[stage][step]
     else:
@@ -47,11 +49,12 @@ def test_a_step_is_taken_exactly_where_the_table_allows_it(stage, step) -> None:
 def test_the_straight_way_goes_through_all_four_stages_in_order() -> None:
     change = fresh()
     way = [entry.to_stage for entry in change.entries]
-    for step in (
+    steps: tuple[Callable[[Ticket], Change], ...] = (
         lambda t: life.analysed(t, {"root_cause": "x"}, "medium", ANN, NOW),
         lambda t: life.improved(t, {"measures": []}, True, ANN, NOW),
         lambda t: life.evaluated(t, {}, "effective", ANN, NOW),
-    ):
+    )
+    for step in steps:
         change = step(change.ticket)
         way += [entry.to_stage for entry in change.entries]
     assert way == ["discover", "analyse", "improve", "evaluate", "closed"]
@@ -96,7 +99,7 @@ class Life(RuleBasedStateMachine):
         self.history = list(change.entries)
         self.clock = NOW
 
-    def attempt(self, step, act) -> None:
+    def attempt(self, step: Step, act: Callable[[Ticket], Change]) -> None:
         self.clock += timedelta(minutes=1)
         before = self.ticket
         try:
@@ -109,7 +112,7 @@ class Life(RuleBasedStateMachine):
         self.history += change.entries
 
     @rule(difficulty=st.sampled_from(["easy", "medium", "hard"]))
-    def analyse(self, difficulty) -> None:
+    def analyse(self, difficulty: Difficulty) -> None:
         self.attempt("analysis", lambda t: life.analysed(t, {"by": "analysis"}, difficulty, ANN, self.clock))
 
     @rule(carried_out=st.booleans())
@@ -117,7 +120,7 @@ class Life(RuleBasedStateMachine):
         self.attempt("improvement", lambda t: life.improved(t, {"by": "improvement"}, carried_out, ANN, self.clock))
 
     @rule(verdict=st.sampled_from(["effective", "not_effective"]))
-    def evaluate(self, verdict) -> None:
+    def evaluate(self, verdict: Verdict) -> None:
         self.attempt("evaluation", lambda t: life.evaluated(t, {"by": "evaluation"}, verdict, ANN, self.clock))
 
     @rule()

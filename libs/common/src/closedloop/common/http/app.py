@@ -1,7 +1,7 @@
 """The FastAPI app that every service has: problems, auth, health, metrics."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -51,7 +51,7 @@ def create_app(
     *,
     authenticator: Authenticator,
     health: Health,
-    routers: list[APIRouter],
+    routers: Sequence[APIRouter],
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[Any]],
     max_body_bytes: int = MAX_BODY_BYTES,
 ) -> FastAPI:
