@@ -106,5 +106,4 @@ def is_counted(indicator: EventIndicator, catalogue: Catalogue) -> bool:
 
 
 def _outcome(indicator: Indicator, value: Value, breaches: Sequence[Breach]) -> Outcome:
-    amount = Amount(value.value, value.numerator, value.denominator, value.sample)
-    return Outcome(amount, judged(indicator, value.value), breaches)
+    return Outcome(value.amount, judged(indicator, value.value), breaches)

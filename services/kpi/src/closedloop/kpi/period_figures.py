@@ -1,7 +1,6 @@
 """The figures of reported and composed indicators that Prometheus sees: of the newer of the last two periods that are over of which
 something is known."""
 
-from typing import Final
 from zoneinfo import ZoneInfo
 
 from closedloop.common.postgres.pool import Pool
@@ -9,15 +8,13 @@ from closedloop.kpi import measurement_store
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.exporting import SAMPLE, Row
 from closedloop.kpi.domain.period_states import PeriodAmount, last_ends, newest_known, window_of
-from closedloop.kpi.domain.report import Amount
+from closedloop.kpi.period_statements import AGAIN_AFTER_MINUTES
 from closedloop.kpi.values import Values
-
-AGAIN_AFTER_MINUTES: Final = 5
-"""A composite's parts may be of events, and those that come late say so nowhere."""
 
 
 class PeriodFigures:
-    """Asked again once a figure was reported, and every few minutes."""
+    """Asked again once a figure was reported, and as often as the states of periods are looked at: a composite's parts may be of
+    events, and those that come late say so nowhere."""
 
     def __init__(self, pool: Pool, values: Values, catalogue: Catalogue, zone: ZoneInfo) -> None:
         self._pool = pool
@@ -38,8 +35,7 @@ class PeriodFigures:
     async def _row(self, indicator: Indicator, minute: int) -> Row | None:
         window = window_of(indicator)
         values = await self._values.series(indicator, window, last_ends(window, minute, self._zone), (), {})
-        two = [PeriodAmount(one.end, Amount(one.value, one.numerator, one.denominator, one.sample)) for one in values]
-        newest = newest_known(indicator, two)
+        newest = newest_known(indicator, [PeriodAmount(value.end, value.amount) for value in values])
         if newest is None:
             return None
         amount = newest.amount

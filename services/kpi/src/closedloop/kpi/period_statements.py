@@ -15,7 +15,6 @@ from closedloop.kpi import statement_store as store
 from closedloop.kpi.domain import period_states
 from closedloop.kpi.domain.catalogue import Catalogue, Indicator
 from closedloop.kpi.domain.period_states import Dimensions, PeriodAmount
-from closedloop.kpi.domain.report import Amount
 from closedloop.kpi.domain.statement import Series, Statement, withdrawal_of
 from closedloop.kpi.domain.windows import PERIODS, TooManyPoints, Window, minute_of, time_of
 from closedloop.kpi.masking import Masking
@@ -147,6 +146,5 @@ def _by_group(values: Sequence[Value]) -> dict[Dimensions, list[PeriodAmount]]:
     for value in values:
         group = [(name, code) for name, code in sorted(value.group.items()) if code is not None]
         if len(group) == len(value.group):
-            amount = Amount(value.value, value.numerator, value.denominator, value.sample)
-            found.setdefault(tuple(group), []).append(PeriodAmount(value.end, amount))
+            found.setdefault(tuple(group), []).append(PeriodAmount(value.end, value.amount))
     return found

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from closedloop.kpi.domain.report import Amount
+
 Filters = Mapping[str, Sequence[str]]
 """Dimension → the values that count."""
 REGION: Final = "region"
@@ -23,3 +25,8 @@ class Value:
     note: str | None = None
     parts: Mapping[str, "Value"] = field(default_factory=dict)
     """Those of a composite, by their ids."""
+
+    @property
+    def amount(self) -> Amount:
+        """What is judged of it."""
+        return Amount(self.value, self.numerator, self.denominator, self.sample)

@@ -11,7 +11,7 @@ from closedloop.kpi.domain.catalogue import Catalogue, Indicator
 from closedloop.kpi.domain.months import bounds, earlier
 from closedloop.kpi.domain.report import Amount, Breach, Comment, Figure, Measure, Month, MonthAmount, Report, Restated, UnitAmount
 from closedloop.kpi.domain.windows import time_of
-from closedloop.kpi.value import REGION, Value
+from closedloop.kpi.value import REGION
 from closedloop.kpi.values import Values
 
 WINDOW: Final = "month"
@@ -62,14 +62,14 @@ class Gathering:
             indicator = self._catalogue.get(indicator_id)
             if indicator is not None:
                 [value] = await self._values.series(indicator, WINDOW, [end], (), {})
-                found[indicator_id] = _amount(value)
+                found[indicator_id] = value.amount
         return found
 
     async def _figure(self, indicator: Indicator, month: Month, end: int, added: Added) -> Figure:
         months = [earlier(month, back) for back in range(report.TREND_MONTHS - 1, -1, -1)]
         ends = [*(bounds(one, self._zone)[1] for one in months[:-1]), end]
         values = await self._values.series(indicator, WINDOW, ends, (), {})
-        trend = [MonthAmount(one, _amount(value)) for one, value in zip(months, values, strict=True)]
+        trend = [MonthAmount(one, value.amount) for one, value in zip(months, values, strict=True)]
         amount = trend[-1].amount
         judgement = report.judged(indicator, amount.value)
         return Figure(
@@ -102,8 +102,4 @@ class Gathering:
 
     async def _units(self, indicator: Indicator, end: int) -> list[UnitAmount]:
         groups = await self._values.series(indicator, WINDOW, [end], (REGION,), {})
-        return [UnitAmount(region, _amount(value)) for value in groups if (region := value.group[REGION]) is not None]
-
-
-def _amount(value: Value) -> Amount:
-    return Amount(value.value, value.numerator, value.denominator, value.sample)
+        return [UnitAmount(region, value.amount) for value in groups if (region := value.group[REGION]) is not None]
