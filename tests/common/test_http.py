@@ -140,7 +140,7 @@ FORGED = {
     "other audience": token(aud="elsewhere"),
     "expired": token(exp=int(time.time()) - 60),
     "never expires": token(exp=None),
-    "not yet": token(nbf=int(time.time()) + 600),
+    "not yet": token(nbf=int(time.time()) + 86_400),  # these are made when tests are collected, and may wait for a quarter of an hour
     "nobody": token(sub=None),
     "no regions": token(regions=None),
     "garbage": "abc",
