@@ -140,7 +140,8 @@ FORGED = {
     "other audience": token(aud="elsewhere"),
     "expired": token(exp=int(time.time()) - 60),
     "never expires": token(exp=None),
-    "not yet": token(nbf=int(time.time()) + 86_400),  # these are made when tests are collected, and may wait for a quarter of an hour
+    # made when tests are collected, a quarter of an hour before its turn may come
+    "not yet": token(nbf=int(time.time()) + 86_400),
     "nobody": token(sub=None),
     "no regions": token(regions=None),
     "garbage": "abc",
