@@ -65,9 +65,13 @@ class Bench:
 
     @contextlib.asynccontextmanager
     async def loop(
-        self, dead_letters: DeadLetters | None = None, brake: Brake | None = None, processor: Counting | None = None
+        self,
+        dead_letters: DeadLetters | None = None,
+        brake: Brake | None = None,
+        processor: Counting | None = None,
+        make_source: Callable[..., KafkaSource] = KafkaSource,
     ) -> AsyncIterator[tuple[ConsumerLoop[Sequence[Record]], asyncio.Task[None]]]:
-        source = KafkaSource(self.kafka, f"group-{self.topic}", [self.topic], session_timeout_ms=6000)
+        source = make_source(self.kafka, f"group-{self.topic}", [self.topic], session_timeout_ms=6000)
         letters = dead_letters or DeadLetters(self.kafka, self.sink, SERVICE)
         loop = ConsumerLoop(source, self.pool, letters, processor or Counting(self.topic), brake=brake)
         task = asyncio.create_task(loop.run())

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord
 from confluent_kafka import Producer
@@ -15,7 +16,7 @@ from closedloop.common.consumer.dead_letters import DeadLetters
 from closedloop.common.consumer.failures import PositionRefused, Rejection, Stage
 from closedloop.common.consumer.processor import Decoded
 from closedloop.common.kafka.sink import KafkaSink, Message
-from closedloop.common.kafka.source import Record
+from closedloop.common.kafka.source import KafkaSource, Record
 from closedloop.common.postgres.pool import Connection
 from common.consumer_bench import DEADLINE_S, SERVICE, Bench, Counting, made, read_all, until
 
@@ -146,6 +147,31 @@ async def test_other_servers_and_a_topic_made_anew_are_refused_with_a_way_out(be
     async with bench.loop() as (_, task):
         with pytest.raises(PositionRefused, match="outside of what Kafka keeps"):
             await asyncio.wait_for(task, DEADLINE_S)
+
+
+async def test_a_member_that_reads_on_while_another_takes_over_is_no_lost_topic(bench: Bench) -> None:
+    """As a process that was frozen past its session finds it: it asks how far the topic goes, and its successor is further then."""
+
+    class WhileAnotherReadsOn(KafkaSource):
+        has_read_on = False
+
+        async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+            ends = await super().ends(partitions)
+            if not self.has_read_on:
+                self.has_read_on = True
+                await bench.sink.publish([Message(bench.topic, b"k", b"2", partition=0)])
+                await bench.pool.execute("UPDATE consumer_offset SET next_offset = next_offset + 1 WHERE partition = 0")
+            return ends
+
+    await bench.send("1")
+    async with bench.loop():
+        await read_all(bench, 1)
+    async with bench.loop(make_source=WhileAnotherReadsOn) as (_, task):
+        await read_all(bench, 2)
+        await bench.sink.publish([Message(bench.topic, b"k", b"3", partition=0)])
+        await read_all(bench, 3)
+        assert not task.done()
+    assert await bench.effects() == [1, 3]
 
 
 async def test_an_outage_of_the_database_is_waited_out_and_never_becomes_a_dead_letter(bench: Bench) -> None:

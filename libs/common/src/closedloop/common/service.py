@@ -68,6 +68,7 @@ async def jobs_running(**jobs: Job) -> AsyncIterator[None]:
         stopping = True
         probe.cancel()
         deadline = time.monotonic() + STOP_JOBS_S
+        still_running = {probe, *(task for task in tasks.values() if not task.done())}
         for name, job in jobs.items():
             job.stop()
             _, running = await asyncio.wait([tasks[name]], timeout=max(STOP_LATE_JOB_S, deadline - time.monotonic()))
@@ -75,7 +76,7 @@ async def jobs_running(**jobs: Job) -> AsyncIterator[None]:
                 log.error("job did not stop in time", job=name)
                 tasks[name].cancel()
         # a cancelled job may hang all the same: in asyncpg, while PostgreSQL is frozen
-        done, _ = await asyncio.wait([probe, *tasks.values()], timeout=STOP_LATE_JOB_S)
+        done, _ = await asyncio.wait(still_running, timeout=STOP_LATE_JOB_S)
         for task in done:
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("job failed while it stopped", job=task.get_name(), exc_info=error)

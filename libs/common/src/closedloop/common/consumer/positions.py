@@ -37,6 +37,8 @@ async def restore(connection: Connection, source: KafkaSource, partitions: Seque
     )
     rows = await connection.fetch("SELECT * FROM consumer_offset")
     found = {TopicPartition(row["topic"], row["partition"]): row for row in rows}
+    # asked again, as the member that held them may still move them: what it had read, Kafka has by now
+    ends = await source.ends(partitions)
     positions: dict[TopicPartition, int] = {}
     for tp in partitions:
         row = found[tp]
