@@ -6,6 +6,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from schemas import Schemas
 
@@ -40,6 +41,21 @@ def schemas(postgres_admin_url: str) -> Iterator[Schemas]:
 
 LONG = ("faults", "deploy", "e2e")
 """Folders whose files take minutes each: begun first, so that none is left for the end, when two workers would wait for it."""
+
+
+ON_ONE_STACK = ("tests/e2e/test_demo.py", "tests/e2e/test_guide.py", "tests/e2e/test_least_privilege.py")
+"""Their one worker starts the stack of tests/e2e/conftest.py once."""
+
+
+class _ByStack(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return ON_ONE_STACK[0] if file in ON_ONE_STACK else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """A file's tests go to one worker, as do files that share a stack."""
+    return _ByStack(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -23,7 +23,7 @@ from faults.traffic import Event, Sent, Traffic
 pytestmark = pytest.mark.timeout(900)
 
 RECORDS = 50_000
-PER_SECOND = 400
+PER_SECOND = 250
 SESSION_S = 6
 CAUGHT_UP_WITHIN_S = 180
 STATED_WITHIN_S = 180

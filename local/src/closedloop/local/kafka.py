@@ -81,8 +81,8 @@ class KafkaServer(Part):
             self._format(class_path)
         properties = self._write_properties(self._data)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        quick = aot_cache.options() if self._java_options is None else self._java_options
-        self._child.start([*self._java(class_path, quick), "kafka.Kafka", properties], os.environ, self.folder)
+        options = aot_cache.options() if self._java_options is None else self._java_options
+        self._child.start([*self._java(class_path, options), "kafka.Kafka", properties], os.environ, self.folder)
 
     def complaint(self) -> str:
         """The last error in its log."""
@@ -116,7 +116,7 @@ class KafkaServer(Part):
         fresh = self.folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         properties = self._write_properties(fresh)
-        command = [*self._java(class_path), "kafka.tools.StorageTool", "format", "--standalone"]
+        command = [*self._java(class_path, aot_cache.options()), "kafka.tools.StorageTool", "format", "--standalone"]
         users = self._security.format_options() if self._security else []
         done = subprocess.run(
             [*map(str, command), "--cluster-id", _cluster_id(), "--config", str(properties), *users],
@@ -130,7 +130,7 @@ class KafkaServer(Part):
             raise LocalStackError(f"Kafka could not format {self._data}: {_complaint(said)}")
         fresh.rename(self._data)
 
-    def _java(self, class_path: str, options: Sequence[str] = ()) -> list[str | Path]:
+    def _java(self, class_path: str, options: Sequence[str]) -> list[str | Path]:
         return [
             JAVA,
             *options,
@@ -173,6 +173,7 @@ class KafkaServer(Part):
             "log.index.size.max.bytes": str(1024 * 1024),  # enough for such a segment; made in full for each partition
             # After a kill the controller refuses the broker until its old session has run out (9 s by default).
             "broker.session.timeout.ms": "2000",
+            "metadata.max.idle.interval.ms": "0",  # no other controller waits for a sign of life, twice a second by default
             "broker.heartbeat.interval.ms": "400",
         }
         if self._security:
