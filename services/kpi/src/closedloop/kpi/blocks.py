@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,7 @@ from closedloop.kpi.store import Grain
 Rows: TypeAlias = NDArray[np.int64]
 SeriesNumbers: TypeAlias = NDArray[np.uint32]
 KEY = "key"
+_NO_ROWS: Final[Rows] = np.array([], dtype=np.int64)
 _OVERHEAD = 600
 """Bytes that a block takes beside its columns, about."""
 
@@ -60,8 +61,8 @@ class SeriesBook:
         return self._known.filter([pl.col(name).is_in(list(values)) for name, values in filters.items()])[KEY].to_numpy()
 
     def names_of(self, numbers: SeriesNumbers, dimensions: Sequence[str]) -> pl.DataFrame:
-        """These dimensions of the combinations."""
-        return self._known.select(dimensions)[pl.Series(numbers)] if dimensions else pl.DataFrame()
+        """These dimensions of the combinations, as categories: there are few, of many rows."""
+        return self._known.select(dimensions).cast(pl.Categorical)[pl.Series(numbers)] if dimensions else pl.DataFrame()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -74,6 +75,8 @@ class Block:
     series: SeriesNumbers
     base: int
     """The first minute."""
+    span: int
+    """Minutes from there to the last one."""
     offsets: NDArray[np.uint16]
     """Minutes since then."""
     cells: NDArray[np.int16] | None
@@ -89,14 +92,17 @@ class Block:
 
     def rows(self, ranges: Minutes, wanted: SeriesNumbers | None) -> Rows:
         """The rows in one of the disjoint ascending ranges [from, to) and of the wanted series (ascending; None: all)."""
-        near = (ranges - self.base).clip(0, 0xFFFF).astype(np.uint16)
+        first, last = ranges[:, 1].searchsorted(self.base, "right"), ranges[:, 0].searchsorted(self.base + self.span, "right")
+        near = np.minimum(np.maximum(ranges[first:last] - self.base, 0), 0xFFFF).astype(np.uint16)
+        if not near.size:
+            return _NO_ROWS
         if self.by_minute:
-            rows = _stretches(np.searchsorted(self.offsets, near[:, 0]), np.searchsorted(self.offsets, near[:, 1]))
+            rows = _stretches(self.offsets.searchsorted(near[:, 0]), self.offsets.searchsorted(near[:, 1]))
             return rows if wanted is None else rows[_among(self.series[rows], wanted)]
         if wanted is None:
             rows = np.arange(len(self.series))
         else:
-            rows = _stretches(np.searchsorted(self.series, wanted, "left"), np.searchsorted(self.series, wanted, "right"))
+            rows = _stretches(self.series.searchsorted(wanted, "left"), self.series.searchsorted(wanted, "right"))
         offsets = self.offsets[rows]
         place = np.searchsorted(near[:, 0], offsets, "right") - 1
         found: Rows = rows[(place >= 0) & (offsets < near[place, 1])]
@@ -116,10 +122,11 @@ def shaped(data: bytes, shape: Shape, calendar: Calendar, book: SeriesBook) -> B
     if shape.grain != "minute":
         buckets = buckets.sort(KEY, MINUTE)
     minutes = buckets[MINUTE].to_numpy()
-    base = int(minutes.min()) if len(minutes) else 0
+    base, last = (int(minutes.min()), int(minutes.max())) if len(minutes) else (0, 0)
     return Block(
         np.ascontiguousarray(buckets[KEY].to_numpy()),
         base,
+        last - base,
         (minutes - base).astype(np.uint16),
         buckets[CELL].fill_null(0).to_numpy().astype(np.int16) if CELL in buckets.columns else None,
         tuple(_packed(buckets[name].to_numpy()) for name in shape.measures),
@@ -201,6 +208,8 @@ class Cache:
 
 def _stretches(starts: Rows, ends: Rows) -> Rows:
     """start … end − 1 of each, one after the other."""
+    if starts.size == 1:
+        return np.arange(starts[0], ends[0])
     lengths = np.maximum(ends - starts, 0)
     ahead = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if lengths.size else lengths
     rows: Rows = np.arange(lengths.sum()) + np.repeat(starts - ahead, lengths)
@@ -208,8 +217,8 @@ def _stretches(starts: Rows, ends: Rows) -> Rows:
 
 
 def _among(series: SeriesNumbers, wanted: SeriesNumbers) -> NDArray[np.bool_]:
-    if not wanted.size:
-        return np.zeros(series.size, dtype=np.bool_)
+    if wanted.size <= 1:
+        return series == wanted[0] if wanted.size else np.zeros(series.size, dtype=np.bool_)
     is_wanted: NDArray[np.bool_] = wanted[np.searchsorted(wanted, series).clip(max=wanted.size - 1)] == series
     return is_wanted
 

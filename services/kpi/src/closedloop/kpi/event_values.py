@@ -1,6 +1,7 @@
 """Values and series of indicators that are computed from events."""
 
 import asyncio
+import itertools
 from collections.abc import Mapping, Sequence
 from zoneinfo import ZoneInfo
 
@@ -54,18 +55,30 @@ def values_over(
 ) -> list[Value]:
     """One value per group and window [start, end), in minutes, from buckets of which none lies across a window's edge."""
     figures = figures_over_windows(buckets, group_by, windows, indicator.parts)
-    groups = figures.select(group_by).rows(named=True) if group_by else [{}] * len(figures)
-    spans = [windows[number] for number in figures["window"].to_list()]
-    columns = [figures[name].to_list() if name in figures.columns else [None] * len(figures) for name in _PARTS]
+    # a group's rows stand together, one a window
+    groups = figures.select(group_by).gather_every(max(1, len(windows))).rows(named=True) if group_by else [{}]
+    nothing = [None] * len(figures)
+    numerators, denominators, samples = (figures[name].to_list() if name in figures.columns else nothing for name in _PARTS)
     return [
-        Value(start, end, _value(indicator, numerator, denominator), numerator or 0.0, denominator, int(sample), group)
-        for (start, end), numerator, denominator, sample, group in zip(spans, *columns, groups, strict=True)
+        _value(indicator, start, end, numerator, denominator, sample, group)
+        for (group, (start, end)), numerator, denominator, sample in zip(
+            itertools.product(groups, windows), numerators, denominators, samples, strict=True
+        )
     ]
 
 
 _PARTS = ("numerator", "denominator", "sample")
 
 
-def _value(indicator: EventIndicator, numerator: float | None, denominator: float | None) -> float | None:
+def _value(
+    indicator: EventIndicator,
+    start: int,
+    end: int,
+    numerator: float | None,
+    denominator: float | None,
+    sample: float,
+    group: Mapping[str, str | None],
+) -> Value:
     # a quantile of nothing is unknown
-    return None if numerator is None else indicator.value(numerator, denominator)
+    value = None if numerator is None else indicator.value(numerator, denominator)
+    return Value(start, end, value, numerator or 0.0, denominator, int(sample), group)

@@ -55,7 +55,9 @@ class BucketReader:
         wanted = wanted if set(indicator.measures) <= set(wanted) else indicator.measures
         covered = by_minutes([(from_minute, to_minute)])
         frame = await self._read(indicator.topic, wanted, tuple(group_by), covered, {}, group_by)
-        sums = frame.select(*group_by, pl.col(MINUTE), **{name: pl.col(part.name) for name, part in indicator.parts.items()})
+        sums = frame.select(
+            pl.col(group_by).cast(pl.String), pl.col(MINUTE), **{name: pl.col(part.name) for name, part in indicator.parts.items()}
+        )
         return added_up([sums], group_by).filter(pl.col("sample") != 0).select(sums.columns)
 
     async def buckets(
@@ -117,7 +119,8 @@ def _measures(indicators: Sequence[EventIndicator]) -> tuple[Measure, ...]:
 
 def _grains(covered: Cover) -> list[tuple[store.Grain, Minutes]]:
     parts: list[tuple[store.Grain, Minutes]] = [("day", covered.days), ("hour", covered.hours), ("minute", covered.minutes)]
-    return [(grain, ranges) for grain, ranges in parts if len(ranges)]
+    # by columns, as hundreds of blocks look for their own among the edges
+    return [(grain, np.asfortranarray(ranges)) for grain, ranges in parts if len(ranges)]
 
 
 def _days(ranges: Minutes) -> list[tuple[int, int]]:

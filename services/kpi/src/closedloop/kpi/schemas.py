@@ -1,6 +1,6 @@
 """Bodies of the REST answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -187,24 +187,48 @@ class Series(BaseModel):
 
     def encoded(self, values: Sequence[Value]) -> bytes:
         """This as JSON with these values for its points. Thousands of them are not worth a checked object each."""
-        times = {minute: time_of(minute) for value in values for minute in (value.start, value.end)}
-        points = [
-            {
-                "from": times[value.start],
-                "to": times[value.end],
-                **_quantities(value),
-                "parts": {part: _quantities(known) for part, known in value.parts.items()} or None,
-                "group": value.group,
-            }
-            for value in values
-        ]
+        edges = {value.start for value in values} | {value.end for value in values}
+        times: dict[int, str] = {minute: msgspec.to_builtins(time_of(minute)) for minute in edges}
+        points = [_Point(times[value.start], times[value.end], *_quantities(value), _parts(value), value.group) for value in values]
         return msgspec.json.encode(self.model_dump(exclude={"points"}) | {"points": points})
 
 
+class _Part(msgspec.Struct, frozen=True, gc=False):
+    """As PartView, and quicker made."""
+
+    value: float | None
+    numerator: float | None
+    denominator: float | None
+    sample: int
+    note: str | None
+
+
+class _Point(msgspec.Struct, frozen=True, gc=False, rename={"start": "from", "end": "to"}):
+    """As Point."""
+
+    start: str
+    end: str
+    value: float | None
+    numerator: float | None
+    denominator: float | None
+    sample: int
+    note: str | None
+    parts: Mapping[str, _Part] | None
+    group: Mapping[str, str | None]
+
+
+def _parts(value: Value) -> dict[str, _Part] | None:
+    return {part: _Part(*_quantities(known)) for part, known in value.parts.items()} if value.parts else None
+
+
+def _quantities(value: Value) -> tuple[float | None, float | None, float | None, int, str | None]:
+    return value.value, value.numerator, value.denominator, value.sample, value.note
+
+
 def _figures(value: Value) -> dict[str, Any]:
-    parts = {part: PartView(**_quantities(known)) for part, known in value.parts.items()}
-    return {"start": time_of(value.start), "end": time_of(value.end), "parts": parts or None, **_quantities(value)}
+    parts = {part: PartView(**_named(known)) for part, known in value.parts.items()}
+    return {"start": time_of(value.start), "end": time_of(value.end), "parts": parts or None, **_named(value)}
 
 
-def _quantities(value: Value) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in ("value", "numerator", "denominator", "sample", "note")}
+def _named(value: Value) -> dict[str, Any]:
+    return dict(zip(PartView.model_fields, _quantities(value), strict=True))

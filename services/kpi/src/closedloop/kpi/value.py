@@ -1,8 +1,9 @@
 """What an indicator was: the answer that every kind of indicator gives."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from closedloop.kpi.domain.report import Amount
 
@@ -11,9 +12,9 @@ Filters = Mapping[str, Sequence[str]]
 REGION: Final = "region"
 
 
-@dataclass(frozen=True)
-class Value:
-    """An indicator over [start, end), in minutes. `value` is None where nothing is known."""
+class Value(msgspec.Struct, frozen=True, gc=False):
+    """An indicator over [start, end), in minutes. `value` is None where nothing is known. A series has thousands: they are nothing
+    to the garbage collector, as they refer to none that refers to them."""
 
     start: int
     end: int
@@ -23,7 +24,7 @@ class Value:
     sample: int
     group: Mapping[str, str | None]
     note: str | None = None
-    parts: Mapping[str, "Value"] = field(default_factory=dict)
+    parts: Mapping[str, "Value"] = {}
     """Those of a composite, by their ids."""
 
     @property

@@ -56,9 +56,8 @@ class _Grid:
 
     def __init__(self, buckets: pl.DataFrame, keys: Sequence[str], windows: Sequence[tuple[int, int]]) -> None:
         self._buckets = buckets
-        self.groups: Final = (
-            buckets.select(keys).unique(maintain_order=True).sort(keys, nulls_last=True) if keys else pl.DataFrame({"": [0]})
-        )
+        groups = _groups(buckets, keys) if keys else pl.DataFrame({"": [0]})
+        self.groups: Final = groups.with_columns(pl.col(key).cast(pl.String) for key in keys)
         bounds = np.array(windows, dtype=np.int64).reshape(-1, 2)
         edges = np.unique(bounds)
         self._starts, self._ends = np.searchsorted(edges, bounds).T
@@ -66,7 +65,7 @@ class _Grid:
         stretches = np.searchsorted(edges, buckets[MINUTE].to_numpy(), side="right") - 1
         self._inside = (stretches >= 0) & (stretches < len(edges) - 1)
         self._stretches = stretches[self._inside]
-        self._rows = _group_numbers(buckets, self.groups, keys)[self._inside]
+        self._rows = _group_numbers(buckets, groups, keys)[self._inside]
 
     def sums(self, numbers: Numbers) -> Numbers:
         """Per group and window."""
@@ -107,6 +106,12 @@ class _Grid:
             unions = np.maximum(unions[:-span], unions[span:])
             span *= 2
         return found
+
+
+def _groups(buckets: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Each once, in order of their names; of strings or categories."""
+    met = buckets.select(keys).unique()
+    return met[met.select(pl.arg_sort_by([pl.col(key).cast(pl.String) for key in keys], nulls_last=True)).to_series()]
 
 
 def _group_numbers(buckets: pl.DataFrame, groups: pl.DataFrame, keys: Sequence[str]) -> NDArray[np.int64]:
