@@ -6,6 +6,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import structlog
 from xdist.scheduler import LoadFileScheduling
 
 from schemas import Schemas
@@ -15,6 +16,15 @@ pytest_plugins = ("closedloop.local.testing",)
 # a test judges what happens, not how long it takes: the machine may be busy
 hypothesis.settings.register_profile("closedloop", deadline=None)
 hypothesis.settings.load_profile("closedloop")
+
+# a traceback as rich draws it takes a tenth of a second, and most of them nobody looks at
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 # brokers that live for a minute: what Java's second compiler would make fast costs more than it saves
 os.environ.setdefault("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseG1GC -XX:TieredStopAtLevel=1")

@@ -16,7 +16,6 @@ from closedloop.common.settings import AuthSettings, OperatorSettings
 from closedloop.ingest.express import Front
 from closedloop.ingest.main import build as build_ingest
 from closedloop.ingest.settings import IngestSettings
-from closedloop.kpi.catalogue_files import read_files
 from closedloop.kpi.main import build as build_kpi
 from closedloop.kpi.settings import KpiSettings
 from closedloop.local.addresses import SERVICES
@@ -25,6 +24,7 @@ from closedloop.recovery.main import build as build_recovery
 from closedloop.recovery.settings import RecoverySettings
 from closedloop.ticketing.main import build as build_ticketing
 from closedloop.ticketing.settings import TicketingSettings
+from kpi.shipped import WRITTEN
 
 OPEN = {"/livez", "/readyz", "/metrics"}
 GARBAGE = b'{"customer_id": \xff'
@@ -50,7 +50,7 @@ def apps(issuer: Issuer) -> dict[str, FastAPI]:
     kafka, operator = KafkaSettings(), OperatorSettings()
     return {
         "ingest": build_ingest(IngestSettings(), kafka, auth),
-        "kpi": build_kpi(KpiSettings(), kafka, auth, operator, read_files()[0]),
+        "kpi": build_kpi(KpiSettings(), kafka, auth, operator, WRITTEN),
         "ticketing": build_ticketing(TicketingSettings(), kafka, auth, operator),
         "recovery": build_recovery(RecoverySettings(), kafka, auth),
     }

@@ -2,10 +2,12 @@
 
 from typing import Final
 
-from closedloop.kpi.catalogue_files import load_catalogue
+from closedloop.kpi.catalogue_files import catalogue_of, read_files
 from closedloop.kpi.domain.catalogue import EventIndicator
 
-SHIPPED: Final = load_catalogue()
+WRITTEN: Final = read_files()[0]
+"""Its entries as they stand in the files."""
+SHIPPED: Final = catalogue_of(WRITTEN)
 
 
 def shipped(indicator_id: str) -> EventIndicator:

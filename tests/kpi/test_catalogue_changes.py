@@ -25,7 +25,6 @@ from closedloop.common.settings import AuthSettings
 from closedloop.kpi import api, entries_api, saved_entries
 from closedloop.kpi.assembly import Assembler, Assembly
 from closedloop.kpi.catalogue_changes import CatalogueChanges
-from closedloop.kpi.catalogue_files import read_files
 from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain.months import bounds, earlier
 from closedloop.kpi.domain.windows import time_of
@@ -34,6 +33,7 @@ from closedloop.kpi.live import CatalogueWatch, Live, LiveProcessor
 from closedloop.kpi.settings import KpiSettings
 from closedloop.local.issuer import Issuer
 from kpi.records import APPENDED, batch, encoded, envelope, rating, record
+from kpi.shipped import WRITTEN
 
 ZONE = ZoneInfo("Asia/Shanghai")
 LAST_MONTH = earlier(datetime.now(ZONE).strftime("%Y-%m"), 1)
@@ -63,7 +63,7 @@ async def no_frontier(_: str) -> datetime | None:
 
 def process(pool: Pool, put: Any = lambda _: None) -> Live:
     """What one process of the service makes of the catalogue."""
-    history = CatalogueHistory(read_files()[0])
+    history = CatalogueHistory(WRITTEN)
     assembler = Assembler(pool, no_frontier, history, KpiSettings(), ZONE, lambda: None)
     return Live(history, ZONE, assembler.assemble, put)
 
@@ -113,7 +113,7 @@ async def operator(kpi_url: str, kafka_bootstrap: str, tmp_path: Path) -> AsyncI
     app.state.zone = ZONE
     settings = KpiSettings(database_url=kpi_url)
     app.state.catalogue_changes = CatalogueChanges(
-        pool, process(pool, put), CatalogueHistory(read_files()[0]), Effects(pool, kafka, settings, ZONE), ZONE
+        pool, process(pool, put), CatalogueHistory(WRITTEN), Effects(pool, kafka, settings, ZONE), ZONE
     )
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kpi", timeout=60) as client:
@@ -146,7 +146,7 @@ async def test_every_version_says_who_when_and_why_and_a_lost_race_is_refused(op
     before = await operator.client.get(
         f"/v1/indicators/{SHARE}", headers={"Authorization": f"Bearer {operator.issuer.mint('manager', 'mei')}"}
     )
-    entry = next(e for _, e in read_files()[0] if isinstance(e, dict) and e["id"] == SHARE)
+    entry = next(e for _, e in WRITTEN if isinstance(e, dict) and e["id"] == SHARE)
     body = {"entry": {**entry, "target": 8}, "reason": "the year's goal"}
     changed = await operator.ask(
         "PUT", f"/v1/indicators/{SHARE}", 200, json=body, headers={"If-Match": before.headers["ETag"], "Idempotency-Key": "k"}
@@ -218,7 +218,7 @@ async def test_a_changed_threshold_is_tried_on_last_month_and_nothing_is_saved(o
     noon = time_of(bounds(LAST_MONTH, ZONE)[0]) + timedelta(days=9, hours=12)
     processor = LiveProcessor(operator.other)
     await operator.count(processor, processor.decode(ratings(*([1] * 10 + [9] * 30), at=noon)))
-    entry = next(e for _, e in read_files()[0] if isinstance(e, dict) and e["id"] == SHARE)
+    entry = next(e for _, e in WRITTEN if isinstance(e, dict) and e["id"] == SHARE)
     entry = {key: value for key, value in entry.items() if key != "control"}
     strict = entry | {
         "target": 5,
@@ -266,7 +266,7 @@ async def test_a_formula_that_nobody_counted_is_tried_on_what_the_topic_keeps(
 async def test_a_past_months_report_goes_by_the_entries_of_its_last_day(operator: Operator) -> None:
     this_month = earlier(LAST_MONTH, -1)
     began = date.fromisoformat(f"{this_month}-01")
-    [entry] = [entry for _, entry in read_files()[0] if isinstance(entry, dict) and entry["id"] == SHARE]
+    [entry] = [entry for _, entry in WRITTEN if isinstance(entry, dict) and entry["id"] == SHARE]
     async with operator.pool.acquire() as connection:
         await saved_entries.insert(connection, SHARE, 2, {**entry, "target": 3}, began, None, "mei", "we can do better")
         await saved_entries.insert(connection, "sms_ratings", 2, None, began, None, "mei", "nobody rates by SMS")

@@ -21,7 +21,6 @@ from closedloop.common.http.app import Health, create_app
 from closedloop.common.postgres.pool import create_pool
 from closedloop.common.settings import AuthSettings
 from closedloop.kpi.assembly import Assembler
-from closedloop.kpi.catalogue_files import read_files
 from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.reports import api
@@ -29,7 +28,7 @@ from closedloop.kpi.settings import KpiSettings
 from closedloop.local.issuer import Issuer
 from kpi.counting import Engine
 from kpi.records import batch, encoded, envelope, rating, record
-from kpi.shipped import SHIPPED
+from kpi.shipped import SHIPPED, WRITTEN
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 SHARE = "dissatisfied_share"  # lower is better, target 10 %, warning from 15 %
@@ -92,7 +91,7 @@ async def office(kpi_url: str, tmp_path: Path) -> AsyncIterator[Office]:
         yield
 
     app = create_app("kpi", "test", authenticator=Authenticator(auth), health=Health(), routers=[api.router], lifespan=lifespan)
-    files = [(place, entry) for place, entry in read_files()[0] if isinstance(entry, dict) and entry["id"] in INDICATORS]
+    files = [(place, entry) for place, entry in WRITTEN if isinstance(entry, dict) and entry["id"] in INDICATORS]
     assembler = Assembler(pool, no_frontier, CatalogueHistory(files), KpiSettings(), SHANGHAI, lambda: None)
     app.state.reports = assembler.assemble(engine.catalogue).reports
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)

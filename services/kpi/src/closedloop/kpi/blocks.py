@@ -19,6 +19,8 @@ Rows: TypeAlias = NDArray[np.int64]
 SeriesNumbers: TypeAlias = NDArray[np.uint32]
 KEY = "key"
 _NO_ROWS: Final[Rows] = np.array([], dtype=np.int64)
+_SPARSE_BELOW = 3
+"""A number of which at most one in so many is not 0 takes less room with its row than all of them do."""
 _OVERHEAD = 600
 """Bytes that a block takes beside its columns, about."""
 
@@ -68,6 +70,24 @@ class SeriesBook:
         return len(self._known)
 
 
+class Sparse(NamedTuple):
+    """A measure that counts in few of a block's rows."""
+
+    rows: NDArray[np.uint32]
+    numbers: NDArray[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken."""
+        return self.rows.nbytes + self.numbers.nbytes
+
+    def of(self, rows: Rows, height: int) -> NDArray[Any]:
+        """The numbers of some of the block's `height` rows."""
+        all_rows = np.zeros(height, dtype=self.numbers.dtype)
+        all_rows[self.rows] = self.numbers
+        return all_rows[rows]
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """A segment's buckets in one shape: by ascending minute where they are minutes, else by ascending series and then minute."""
@@ -80,8 +100,8 @@ class Block:
     offsets: NDArray[np.uint16]
     """Minutes since then."""
     cells: NDArray[np.int16] | None
-    numbers: tuple[NDArray[Any], ...]
-    """Per measure of the shape; whole numbers as float32, where that is exact."""
+    numbers: tuple[NDArray[Any] | Sparse, ...]
+    """Per measure of the shape; as float32, where that is exact."""
     by_minute: bool
 
     @property
@@ -155,7 +175,7 @@ def gathered(
         minutes.append(block.offsets[rows].astype(np.int64) + block.base)
         cells.append(np.zeros(rows.size, dtype=np.int16) if block.cells is None else block.cells[rows])
         for column, packed in zip(numbers, block.numbers, strict=True):
-            column.append(packed[rows])
+            column.append(packed.of(rows, len(block.series)) if isinstance(packed, Sparse) else packed[rows])
     columns = {MINUTE: np.concatenate(minutes), CELL: np.concatenate(cells)}
     columns |= {name: np.concatenate(parts).astype(np.float64) for name, parts in zip(measures, numbers, strict=True)}
     names = book.names_of(np.concatenate(series), group_by)
@@ -223,6 +243,8 @@ def _among(series: SeriesNumbers, wanted: SeriesNumbers) -> NDArray[np.bool_]:
     return is_wanted
 
 
-def _packed(numbers: NDArray[np.float64]) -> NDArray[Any]:
+def _packed(numbers: NDArray[np.float64]) -> NDArray[Any] | Sparse:
     narrow = numbers.astype(np.float32)
-    return narrow if np.array_equal(narrow, numbers) else numbers
+    packed = narrow if np.array_equal(narrow, numbers) else numbers
+    rows = np.flatnonzero(packed)
+    return Sparse(rows.astype(np.uint32), packed[rows]) if rows.size * _SPARSE_BELOW < packed.size else packed
