@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from closedloop.kpi.catalogue_files import CatalogueRefused, load_catalogue
-from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.entries import read_entry
-from closedloop.kpi.domain.thresholds import Threshold
+from closedloop.kpi.domain.threshold_entries import written
+from closedloop.kpi.domain.thresholds import Mute, Threshold
+from closedloop.kpi.schemas import IndicatorView
 from kpi.events import frame, sums, value
 from kpi.shipped import SHIPPED
 
@@ -242,3 +244,25 @@ def test_the_value_of_nothing_is_unknown_for_a_ratio_and_zero_for_a_count() -> N
     assert ratio.value(0.0, 0.0) is None
     assert ratio.value(1.0, 4.0) == 25.0
     assert count.value(0.0, None) == 0.0
+
+
+@given(st.frozensets(st.integers(0, 6), min_size=1), st.integers(0, 1439), st.integers(1, 1440))
+def test_times_in_which_no_breach_begins_are_shown_as_they_are_written(weekdays: frozenset[int], start: int, end: int) -> None:
+    assume(start != end)
+    mute = Mute(weekdays, start, end)
+    threshold = ENTRY["threshold"] | {"mute": [written(mute)]}
+    chart = {"chart": "p", "period": "day", "mute": [written(mute)]}
+    indicator, found = read_entry(ENTRY | {"threshold": threshold, "control": chart}, "own.yaml:1")
+    assert not found and isinstance(indicator, EventIndicator)
+    assert indicator.threshold is not None and indicator.threshold.mute == (mute,)
+    view = IndicatorView.of(indicator)
+    assert view.threshold is not None and view.threshold.mute == [written(mute)]
+    assert view.control is not None and view.control.mute == [written(mute)]
+
+
+@pytest.mark.parametrize(
+    ("mute", "shown"),
+    [(Mute(frozenset({5, 6}), 0, 1440), "sat,sun 00:00-24:00"), (Mute(frozenset(range(7)), 1320, 360), "22:00-06:00")],
+)
+def test_a_time_of_the_week_is_written_with_its_days_unless_it_is_daily(mute: Mute, shown: str) -> None:
+    assert written(mute) == shown

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from closedloop.kpi.domain.catalogue import (
     Better,
@@ -18,9 +18,16 @@ from closedloop.kpi.domain.catalogue import (
     Phase,
     ReportedIndicator,
 )
+from closedloop.kpi.domain.threshold_entries import written
 from closedloop.kpi.domain.thresholds import Chart, Level, Period, Rule
 from closedloop.kpi.domain.windows import Window, time_of
 from closedloop.kpi.value import Value
+
+Mutes = Annotated[
+    list[str],
+    BeforeValidator(lambda mutes: [written(mute) for mute in mutes]),
+    Field(description="times of the week, on the operator's clock, in which no breach begins, such as `sat,sun 00:00-24:00`"),
+]
 
 
 class ThresholdView(BaseModel):
@@ -37,6 +44,7 @@ class ThresholdView(BaseModel):
     minimum_sample: int
     by: list[str]
     escalate_after_minutes: int
+    mute: Mutes
 
 
 class ControlView(BaseModel):
@@ -50,6 +58,7 @@ class ControlView(BaseModel):
     rules: list[Rule]
     by: list[str]
     level: Level
+    mute: Mutes
 
 
 class IndicatorView(BaseModel):

@@ -102,6 +102,13 @@ def _mute(value: object) -> Mute:
     return Mute(frozenset(WEEKDAYS.index(name) for name in days), start, end)
 
 
+def written(mute: Mute) -> str:
+    """As an entry has it."""
+    days = ",".join(name for number, name in enumerate(WEEKDAYS) if number in mute.weekdays)
+    times = "-".join(f"{minute // 60:02}:{minute % 60:02}" for minute in (mute.start, mute.end))
+    return times if len(mute.weekdays) == len(WEEKDAYS) else f"{days} {times}"
+
+
 def is_worse(value: float, than: float, better: str) -> bool:
     """Whether a value is worse than another, by the indicator's `better`."""
     return bool(_WORSE[better](value, than))
