@@ -173,8 +173,8 @@ class KafkaServer(Part):
             "log.index.size.max.bytes": str(1024 * 1024),  # enough for such a segment; made in full for each partition
             # After a kill the controller refuses the broker until its old session has run out (9 s by default).
             "broker.session.timeout.ms": "2000",
-            "metadata.max.idle.interval.ms": "0",  # no other controller waits for a sign of life, twice a second by default
             "broker.heartbeat.interval.ms": "400",
+            "metadata.max.idle.interval.ms": "0",  # no other controller waits for a sign of life, twice a second by default
         }
         if self._security:
             lines |= self._security.properties(self.folder)

@@ -45,11 +45,13 @@ async def jobs_running(**jobs: Job) -> AsyncIterator[None]:
     tasks = {name: asyncio.create_task(job.run(), name=name) for name, job in jobs.items()}
     probe = asyncio.create_task(_probe_loop_lag())
     stopping = False
+    told: set[asyncio.Task[None]] = set()
 
     def ended(task: asyncio.Task[None]) -> None:
         global _exit_code
         if stopping:
             return
+        told.add(task)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, PositionRefused):
             _exit_code = EXIT_REFUSED
@@ -68,7 +70,6 @@ async def jobs_running(**jobs: Job) -> AsyncIterator[None]:
         stopping = True
         probe.cancel()
         deadline = time.monotonic() + STOP_JOBS_S
-        still_running = {probe, *(task for task in tasks.values() if not task.done())}
         for name, job in jobs.items():
             job.stop()
             _, running = await asyncio.wait([tasks[name]], timeout=max(STOP_LATE_JOB_S, deadline - time.monotonic()))
@@ -76,8 +77,8 @@ async def jobs_running(**jobs: Job) -> AsyncIterator[None]:
                 log.error("job did not stop in time", job=name)
                 tasks[name].cancel()
         # a cancelled job may hang all the same: in asyncpg, while PostgreSQL is frozen
-        done, _ = await asyncio.wait(still_running, timeout=STOP_LATE_JOB_S)
-        for task in done:
+        done, _ = await asyncio.wait([probe, *tasks.values()], timeout=STOP_LATE_JOB_S)
+        for task in done - told:
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("job failed while it stopped", job=task.get_name(), exc_info=error)
 
