@@ -26,10 +26,10 @@ def pieces(covered: Cover) -> list[tuple[int, int]]:
     return [(start, end) for part in covered for start, end in part.tolist()]
 
 
-@given(windows, st.sampled_from(CALENDARS))
-def test_what_is_covered_is_what_the_windows_hold(asked: list[tuple[int, int]], calendar: Calendar) -> None:
+@given(windows, st.sampled_from(CALENDARS), st.booleans())
+def test_what_is_covered_is_what_the_windows_hold(asked: list[tuple[int, int]], calendar: Calendar, by_hours: bool) -> None:
     spans = [(start, start + length) for start, length in asked]
-    covered = pieces(cover(spans, calendar))
+    covered = pieces(cover(spans, calendar, by_hours=by_hours))
     times = np.zeros(35 * DAY, dtype=np.int64)
     for start, end in covered:
         times[start - SPRING : end - SPRING] += 1
@@ -39,25 +39,28 @@ def test_what_is_covered_is_what_the_windows_hold(asked: list[tuple[int, int]], 
     assert np.array_equal(times, held)
 
 
-@given(windows, st.sampled_from(CALENDARS))
-def test_hours_and_days_are_whole_and_no_window_ends_inside_one(asked: list[tuple[int, int]], calendar: Calendar) -> None:
+@given(windows, st.sampled_from(CALENDARS), st.booleans())
+def test_hours_and_days_are_whole_and_no_window_ends_inside_one(
+    asked: list[tuple[int, int]], calendar: Calendar, by_hours: bool
+) -> None:
     spans = [(start, start + length) for start, length in asked if length]
-    days, hours, _ = cover(spans, calendar)
+    days, hours, minutes = cover(spans, calendar, by_hours=by_hours)
     ends = {edge for span in spans for edge in span}
     midnights = set(calendar.midnights(SPRING - DAY, SPRING + 40 * DAY).tolist())
     for start, end in days.tolist():
         assert {start, end} <= midnights
-        assert all(edge in midnights for edge in ends if start < edge < end)
     for start, end in hours.tolist():
         assert start % calendar.hour == end % calendar.hour == 0
-        assert all(edge % calendar.hour == 0 for edge in ends if start < edge < end)
+    for start, end in [*days.tolist(), *hours.tolist(), *minutes.tolist()]:
+        assert not any(start < edge < end for edge in ends)
 
 
 @given(edges, st.integers(2 * DAY, 15 * DAY), st.sampled_from(CALENDARS))
 def test_edges_that_are_not_aligned_take_less_than_two_days_beside_whole_ones(start: int, length: int, calendar: Calendar) -> None:
     days, hours, minutes = cover([(start, start + length)], calendar)
     assert len(days) == 1
-    assert (hours[:, 1] - hours[:, 0]).sum() < 2 * 25 * 60
+    assert sum((part[:, 1] - part[:, 0]).sum() for part in (hours, minutes)) < 2 * 25 * 60
+    _, _, minutes = cover([(start, start + length)], calendar, by_hours=True)
     assert (minutes[:, 1] - minutes[:, 0]).sum() < 2 * calendar.hour
 
 

@@ -16,11 +16,15 @@ from closedloop.kpi.domain.cover import Calendar, Minutes
 from closedloop.kpi.store import Grain
 
 Rows: TypeAlias = NDArray[np.int64]
-SeriesNumbers: TypeAlias = NDArray[np.uint32]
+Keys: TypeAlias = NDArray[np.int64]
+Numbers: TypeAlias = NDArray[np.float64]
 KEY = "key"
-_NO_ROWS: Final[Rows] = np.array([], dtype=np.int64)
-_SPARSE_BELOW = 3
-"""A number of which at most one in so many is not 0 takes less room with its row than all of them do."""
+_MINUTE_BITS: Final = 16
+_ALL_MINUTES: Final = 2**_MINUTE_BITS - 1
+_EXACT: Final = 2.0**53
+"""Whole numbers up to this are exact in a double."""
+_SPARSE_BELOW: Final = 3
+"""Numbers of which at most one in so many is not 0 take less room with their rows than all of them do."""
 _OVERHEAD = 600
 """Bytes that a block takes beside its columns, about."""
 
@@ -39,18 +43,18 @@ class SeriesBook:
 
     def __init__(self, dimensions: Sequence[str]) -> None:
         self._dimensions = list(dimensions)
-        self._known = pl.DataFrame(schema=dict.fromkeys(dimensions, pl.String) | {KEY: pl.UInt32})
+        self._known = pl.DataFrame(schema=dict.fromkeys(dimensions, pl.String) | {KEY: pl.Int64})
         self._lock = Lock()
 
-    def numbers_of(self, buckets: pl.DataFrame) -> SeriesNumbers:
+    def numbers_of(self, buckets: pl.DataFrame) -> Keys:
         """Of each row its combination's number."""
         if not self._dimensions:
-            return np.zeros(len(buckets), dtype=np.uint32)
+            return np.zeros(len(buckets), dtype=np.int64)
         met = buckets.select(self._dimensions).unique()
         with self._lock:
             new = met.join(self._known, on=self._dimensions, how="anti", nulls_equal=True)
             if len(new):
-                added = new.with_columns(pl.Series(KEY, np.arange(len(self._known), len(self._known) + len(new), dtype=np.uint32)))
+                added = new.with_columns(pl.Series(KEY, np.arange(len(self._known), len(self._known) + len(new), dtype=np.int64)))
                 self._known = pl.concat([self._known, added.select(self._known.columns)], rechunk=True)
             known = self._known
         numbered = buckets.select(self._dimensions).join(
@@ -58,11 +62,13 @@ class SeriesBook:
         )
         return numbered[KEY].to_numpy()
 
-    def matching(self, filters: Mapping[str, Sequence[str]]) -> SeriesNumbers:
+    def matching(self, filters: Mapping[str, Sequence[str]]) -> Keys:
         """The numbers, ascending, of the combinations that all filters let through."""
+        if not filters:
+            return np.arange(len(self._known) if self._dimensions else 1, dtype=np.int64)
         return self._known.filter([pl.col(name).is_in(list(values)) for name, values in filters.items()])[KEY].to_numpy()
 
-    def names_of(self, numbers: SeriesNumbers, dimensions: Sequence[str]) -> pl.DataFrame:
+    def names_of(self, numbers: Keys, dimensions: Sequence[str]) -> pl.DataFrame:
         """These dimensions of the combinations, as categories: there are few, of many rows."""
         return self._known.select(dimensions).cast(pl.Categorical)[pl.Series(numbers)] if dimensions else pl.DataFrame()
 
@@ -70,62 +76,108 @@ class SeriesBook:
         return len(self._known)
 
 
-class Sparse(NamedTuple):
-    """A measure that counts in few of a block's rows."""
+class Whole(NamedTuple):
+    """Whole numbers, as running sums over the rows in which they are not 0: so any stretch is added up by looking at its ends."""
 
-    rows: NDArray[np.uint32]
-    numbers: NDArray[Any]
+    rows: NDArray[np.uint32] | None
+    """Of those that are not 0; None: all."""
+    running: NDArray[Any]
+    """One more than there are rows, from 0; as float32, where that is exact."""
 
     @property
     def nbytes(self) -> int:
         """Memory taken."""
-        return self.rows.nbytes + self.numbers.nbytes
+        return self.running.nbytes + (self.rows.nbytes if self.rows is not None else 0)
 
-    def of(self, rows: Rows, height: int) -> NDArray[Any]:
-        """The numbers of some of the block's `height` rows."""
-        all_rows = np.zeros(height, dtype=self.numbers.dtype)
-        all_rows[self.rows] = self.numbers
-        return all_rows[rows]
+    def at(self, rows: Rows) -> Numbers:
+        """The numbers of these rows."""
+        return self.between(np.stack([rows, rows + 1], axis=1))
+
+    def between(self, bounds: Rows) -> Numbers:
+        """The sums over rows start … end − 1; `bounds` is of starts and ends in its second dimension."""
+        places = bounds if self.rows is None else self.rows.searchsorted(bounds.astype(np.uint32))
+        running = self.running[places].astype(np.float64)
+        sums: Numbers = running[:, 1] - running[:, 0]
+        return sums
+
+
+class Fractions(NamedTuple):
+    """Numbers of which differences of running sums would leave dust."""
+
+    numbers: Numbers
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken."""
+        return self.numbers.nbytes
+
+    def at(self, rows: Rows) -> Numbers:
+        """As of Whole."""
+        return self.numbers[rows]
+
+    def between(self, bounds: Rows) -> Numbers:
+        """As of Whole."""
+        starts, ends = bounds[:, 0].ravel(), bounds[:, 1].ravel()
+        which = np.repeat(np.arange(starts.size), ends - starts)
+        sums = np.bincount(which, weights=self.numbers[_stretches(starts, ends)], minlength=starts.size)
+        return sums.astype(np.float64, copy=False).reshape(bounds[:, 0].shape)
+
+
+class Found(NamedTuple):
+    """What was asked of some buckets: an array each, and one per measure."""
+
+    series: Keys
+    minutes: Rows
+    cells: NDArray[np.int16]
+    numbers: list[Numbers]
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A segment's buckets in one shape: by ascending minute where they are minutes, else by ascending series and then minute."""
+    """A segment's buckets in one shape, by ascending series and then minute."""
 
-    series: SeriesNumbers
+    keys: Keys
+    """The series and, in the lower 16 bits, the minutes since `base`."""
     base: int
     """The first minute."""
     span: int
     """Minutes from there to the last one."""
-    offsets: NDArray[np.uint16]
-    """Minutes since then."""
     cells: NDArray[np.int16] | None
-    numbers: tuple[NDArray[Any] | Sparse, ...]
-    """Per measure of the shape; as float32, where that is exact."""
-    by_minute: bool
+    columns: tuple[Whole | Fractions, ...]
+    """Per measure of the shape."""
 
     @property
     def nbytes(self) -> int:
         """Memory taken."""
         cells = self.cells.nbytes if self.cells is not None else 0
-        return _OVERHEAD + self.series.nbytes + self.offsets.nbytes + cells + sum(column.nbytes for column in self.numbers)
+        return _OVERHEAD + self.keys.nbytes + cells + sum(column.nbytes for column in self.columns)
 
-    def rows(self, ranges: Minutes, wanted: SeriesNumbers | None) -> Rows:
-        """The rows in one of the disjoint ascending ranges [from, to) and of the wanted series (ascending; None: all)."""
-        first, last = ranges[:, 1].searchsorted(self.base, "right"), ranges[:, 0].searchsorted(self.base + self.span, "right")
-        near = np.minimum(np.maximum(ranges[first:last] - self.base, 0), 0xFFFF).astype(np.uint16)
-        if not near.size:
-            return _NO_ROWS
-        if self.by_minute:
-            rows = _stretches(self.offsets.searchsorted(near[:, 0]), self.offsets.searchsorted(near[:, 1]))
-            return rows if wanted is None else rows[_among(self.series[rows], wanted)]
-        if wanted is None:
-            rows = np.arange(len(self.series))
+    def bounds(self, near: Minutes, wanted: Keys) -> Rows:
+        """Of each of the ranges (since `base`, n × 2) and wanted series (m) where its rows begin and end: n × 2 × m."""
+        keys = near[:, :, None] + (wanted << _MINUTE_BITS)
+        return self.keys.searchsorted(keys.ravel()).reshape(keys.shape)
+
+    def each(self, near: Minutes, wanted: Keys) -> Found:
+        """Its buckets in the ranges (since `base`), of the wanted series."""
+        if 2 * wanted.size * len(near) > self.keys.size:
+            rows = self._looked_through(near, wanted)
         else:
-            rows = _stretches(self.series.searchsorted(wanted, "left"), self.series.searchsorted(wanted, "right"))
-        offsets = self.offsets[rows]
-        place = np.searchsorted(near[:, 0], offsets, "right") - 1
-        found: Rows = rows[(place >= 0) & (offsets < near[place, 1])]
+            starts, ends = self.bounds(near, wanted).swapaxes(0, 1).reshape(2, -1)
+            rows = _stretches(starts, ends)
+        keys = self.keys[rows]
+        return Found(
+            keys >> _MINUTE_BITS,
+            (keys & _ALL_MINUTES) + self.base,
+            np.zeros(rows.size, dtype=np.int16) if self.cells is None else self.cells[rows],
+            [column.at(rows) for column in self.columns],
+        )
+
+    def _looked_through(self, near: Minutes, wanted: Keys) -> Rows:
+        minutes = self.keys & _ALL_MINUTES
+        place = np.searchsorted(near[:, 0], minutes, "right") - 1
+        rows = np.flatnonzero((place >= 0) & (minutes < near[place, 1]))
+        series = self.keys[rows] >> _MINUTE_BITS
+        found: Rows = rows[wanted[np.searchsorted(wanted, series).clip(max=wanted.size - 1)] == series]
         return found
 
 
@@ -138,48 +190,82 @@ def shaped(data: bytes, shape: Shape, calendar: Calendar, book: SeriesBook) -> B
     if shape.grain != "minute":
         known = coarser(known, calendar.hour_of if shape.grain == "hour" else calendar.day_of)
     buckets = added_up([known], shape.dimensions)
-    buckets = buckets.with_columns(pl.Series(KEY, book.numbers_of(buckets)))
-    if shape.grain != "minute":
-        buckets = buckets.sort(KEY, MINUTE)
-    minutes = buckets[MINUTE].to_numpy()
-    base, last = (int(minutes.min()), int(minutes.max())) if len(minutes) else (0, 0)
+    minutes, series = buckets[MINUTE].to_numpy().astype(np.int64), book.numbers_of(buckets)
+    base, last = (int(minutes.min()), int(minutes.max())) if minutes.size else (0, 0)
+    keys = (series << _MINUTE_BITS) + minutes - base
+    order = keys.argsort(kind="stable")
     return Block(
-        np.ascontiguousarray(buckets[KEY].to_numpy()),
+        keys[order],
         base,
         last - base,
-        (minutes - base).astype(np.uint16),
-        buckets[CELL].fill_null(0).to_numpy().astype(np.int16) if CELL in buckets.columns else None,
-        tuple(_packed(buckets[name].to_numpy()) for name in shape.measures),
-        shape.grain == "minute",
+        buckets[CELL].fill_null(0).to_numpy().astype(np.int16)[order] if CELL in buckets.columns else None,
+        tuple(packed(buckets[name].to_numpy()[order]) for name in shape.measures),
     )
 
 
-def gathered(
-    blocks: Iterable[tuple[Block, Minutes]],
-    book: SeriesBook,
-    wanted: SeriesNumbers | None,
-    measures: Sequence[str],
-    group_by: Sequence[str],
-) -> pl.DataFrame:
-    """`group_by`, `minute`, `cell` and the measures of all these blocks' buckets in their ranges, of the wanted series; not added
-    up."""
-    series: list[Any] = [np.array([], dtype=np.uint32)]
-    minutes: list[Any] = [np.array([], dtype=np.int64)]
-    cells: list[Any] = [np.array([], dtype=np.int16)]
-    numbers: list[list[Any]] = [[np.array([], dtype=np.float64)] for _ in measures]
-    for block, ranges in blocks:
-        rows = block.rows(ranges, wanted)
-        if not rows.size:
+def packed(numbers: Numbers) -> Whole | Fractions:
+    """A measure's numbers, in the least room."""
+    running = np.concatenate([[0.0], np.cumsum(numbers)])
+    if not (np.all(numbers == np.floor(numbers)) and np.abs(numbers).sum() < _EXACT):
+        return Fractions(numbers)
+    rows = np.flatnonzero(numbers) if np.count_nonzero(numbers) * _SPARSE_BELOW < numbers.size else None
+    if rows is not None:
+        running = np.concatenate([[0.0], running[rows + 1]])
+    narrow = running.astype(np.float32)
+    return Whole(None if rows is None else rows.astype(np.uint32), narrow if np.array_equal(narrow, running) else running)
+
+
+def find(blocks: Sequence[Block], ranges: Minutes, wanted: Keys, is_each: bool) -> list[Found]:
+    """What the blocks have in the disjoint ascending ranges [from, to) of the wanted series (ascending): their buckets, or, unless
+    `is_each`, their sum for a range, which counts for the range's first minute, where that is less work."""
+    bases = np.array([block.base for block in blocks], dtype=np.int64)
+    spans = np.array([block.span for block in blocks], dtype=np.int64)
+    firsts, lasts = ranges[:, 1].searchsorted(bases, "right"), ranges[:, 0].searchsorted(bases + spans, "right")
+    which = np.repeat(np.arange(len(blocks)), lasts - firsts)
+    all_near = ranges[_stretches(firsts, lasts)] - bases[which, None]
+    all_near = np.minimum(np.maximum(all_near, 0), spans[which, None] + 1)
+    ends = np.cumsum(lasts - firsts).tolist()
+    apart: list[Found] = []
+    begins: list[Any] = []
+    bounds: list[Any] = []
+    sums: list[list[Any]] = []
+    for block, start, end in zip(blocks, [0, *ends], ends, strict=False):
+        near = all_near[start:end]
+        if not near.size:
             continue
-        series.append(block.series[rows])
-        minutes.append(block.offsets[rows].astype(np.int64) + block.base)
-        cells.append(np.zeros(rows.size, dtype=np.int16) if block.cells is None else block.cells[rows])
-        for column, packed in zip(numbers, block.numbers, strict=True):
-            column.append(packed.of(rows, len(block.series)) if isinstance(packed, Sparse) else packed[rows])
-    columns = {MINUTE: np.concatenate(minutes), CELL: np.concatenate(cells)}
-    columns |= {name: np.concatenate(parts).astype(np.float64) for name, parts in zip(measures, numbers, strict=True)}
-    names = book.names_of(np.concatenate(series), group_by)
-    return pl.concat([names, pl.DataFrame(columns)], how="horizontal") if group_by else pl.DataFrame(columns)
+        if is_each or block.cells is not None or near.size * wanted.size > block.keys.size:
+            apart.append(block.each(near, wanted))
+            continue
+        rows = block.bounds(near, wanted)
+        begins.append(near[:, 0] + block.base)
+        bounds.append(rows)
+        sums.append([column.between(rows) for column in block.columns])
+    if not bounds:
+        return apart
+    rows = np.concatenate(bounds)
+    is_met = (rows[:, 0] < rows[:, 1]).ravel()
+    added = Found(
+        np.tile(wanted, len(rows))[is_met],
+        np.repeat(np.concatenate(begins), wanted.size)[is_met],
+        np.zeros(np.count_nonzero(is_met), dtype=np.int16),
+        [np.concatenate(of_one).ravel()[is_met] for of_one in zip(*sums, strict=True)],
+    )
+    return [*apart, added]
+
+
+def gathered(parts: Sequence[Found], book: SeriesBook, measures: Sequence[str], group_by: Sequence[str]) -> pl.DataFrame:
+    """`group_by`, `minute`, `cell` and the measures of all of these; not added up."""
+    nothing = np.array([], dtype=np.int64)
+    columns: dict[str, NDArray[Any]] = {
+        MINUTE: np.concatenate([nothing, *(part.minutes for part in parts)]),
+        CELL: np.concatenate([nothing.astype(np.int16), *(part.cells for part in parts)]),
+    }
+    for n, name in enumerate(measures):
+        columns[name] = np.concatenate([nothing.astype(np.float64), *(part.numbers[n] for part in parts)])
+    if not group_by:
+        return pl.DataFrame(columns)
+    names = book.names_of(np.concatenate([nothing, *(part.series for part in parts)]), group_by)
+    return pl.concat([names, pl.DataFrame(columns)], how="horizontal")
 
 
 class Cache:
@@ -234,17 +320,3 @@ def _stretches(starts: Rows, ends: Rows) -> Rows:
     ahead = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if lengths.size else lengths
     rows: Rows = np.arange(lengths.sum()) + np.repeat(starts - ahead, lengths)
     return rows
-
-
-def _among(series: SeriesNumbers, wanted: SeriesNumbers) -> NDArray[np.bool_]:
-    if wanted.size <= 1:
-        return series == wanted[0] if wanted.size else np.zeros(series.size, dtype=np.bool_)
-    is_wanted: NDArray[np.bool_] = wanted[np.searchsorted(wanted, series).clip(max=wanted.size - 1)] == series
-    return is_wanted
-
-
-def _packed(numbers: NDArray[np.float64]) -> NDArray[Any] | Sparse:
-    narrow = numbers.astype(np.float32)
-    packed = narrow if np.array_equal(narrow, numbers) else numbers
-    rows = np.flatnonzero(packed)
-    return Sparse(rows.astype(np.uint32), packed[rows]) if rows.size * _SPARSE_BELOW < packed.size else packed

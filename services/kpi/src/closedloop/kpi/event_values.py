@@ -57,28 +57,16 @@ def values_over(
     figures = figures_over_windows(buckets, group_by, windows, indicator.parts)
     # a group's rows stand together, one a window
     groups = figures.select(group_by).gather_every(max(1, len(windows))).rows(named=True) if group_by else [{}]
-    nothing = [None] * len(figures)
-    numerators, denominators, samples = (figures[name].to_list() if name in figures.columns else nothing for name in _PARTS)
+    numerators, denominators = (figures.get_column(name, default=None) for name in ("numerator", "denominator"))
+    values = indicator.values(numerators, denominators)
     return [
-        _value(indicator, start, end, numerator, denominator, sample, group)
-        for (group, (start, end)), numerator, denominator, sample in zip(
-            itertools.product(groups, windows), numerators, denominators, samples, strict=True
+        Value(start, end, value, numerator, denominator, sample, group)
+        for (group, (start, end)), value, numerator, denominator, sample in zip(
+            itertools.product(groups, windows),
+            values,
+            numerators.fill_null(0.0).to_list(),  # a quantile of nothing is unknown
+            itertools.repeat(None, len(figures)) if denominators is None else denominators.to_list(),
+            figures["sample"].cast(pl.Int64).to_list(),
+            strict=True,
         )
     ]
-
-
-_PARTS = ("numerator", "denominator", "sample")
-
-
-def _value(
-    indicator: EventIndicator,
-    start: int,
-    end: int,
-    numerator: float | None,
-    denominator: float | None,
-    sample: float,
-    group: Mapping[str, str | None],
-) -> Value:
-    # a quantile of nothing is unknown
-    value = None if numerator is None else indicator.value(numerator, denominator)
-    return Value(start, end, value, numerator or 0.0, denominator, int(sample), group)

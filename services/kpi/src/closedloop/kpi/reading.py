@@ -13,7 +13,7 @@ import polars as pl
 
 from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi import store
-from closedloop.kpi.blocks import Block, Cache, SeriesBook, Shape, gathered, shaped
+from closedloop.kpi.blocks import Block, Cache, SeriesBook, Shape, find, gathered, shaped
 from closedloop.kpi.domain.buckets import MINUTES_A_DAY, added_up
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.columns import MINUTE
@@ -54,7 +54,7 @@ class BucketReader:
         wanted = self._watched[indicator.topic]
         wanted = wanted if set(indicator.measures) <= set(wanted) else indicator.measures
         covered = by_minutes([(from_minute, to_minute)])
-        frame = await self._read(indicator.topic, wanted, tuple(group_by), covered, {}, group_by)
+        frame = await self._read(indicator.topic, wanted, tuple(group_by), covered, {}, group_by, is_each=True)
         sums = frame.select(
             pl.col(group_by).cast(pl.String), pl.col(MINUTE), **{name: pl.col(part.name) for name, part in indicator.parts.items()}
         )
@@ -72,7 +72,7 @@ class BucketReader:
         """What merges to the measures over each of the windows: `group_by`, `minute`, `cell` and the measures by name, of buckets
         none of which lies across a window's edge. `dimensions` are those of the filters and groups at least: with more, one shape
         of the buckets serves more questions."""
-        covered = cover(windows, self._calendar)
+        covered = cover(windows, self._calendar, by_hours=any(measure.is_sketch for measure in measures))
         return await self._read(topic, measures, tuple(dimensions), covered, filters or {}, group_by)
 
     async def _read(
@@ -83,18 +83,24 @@ class BucketReader:
         covered: Cover,
         filters: Filters,
         group_by: Sequence[str],
+        is_each: bool = False,
     ) -> pl.DataFrame:
         names = tuple(sorted(measure.name for measure in measures))
         book = self._books.setdefault((topic, dimensions), SeriesBook(dimensions))
-        found: list[tuple[Block, Minutes]] = []
+        parts: list[tuple[list[Block], Minutes]] = []
         async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
             if await store.read_zone(connection) not in (None, self._calendar.name):
                 covered = by_minutes([(start, end) for part in covered for start, end in part.tolist()])
             for grain, ranges in _grains(covered):
                 shape = Shape(topic, dimensions, grain, names)
-                found += [(block, ranges) for block in await self._blocks(connection, shape, ranges, book)]
-        wanted = book.matching(filters) if filters else None
-        return await asyncio.to_thread(gathered, found, book, wanted, names, group_by)
+                parts.append((await self._blocks(connection, shape, ranges, book), ranges))
+        wanted = book.matching(filters)
+
+        def gather() -> pl.DataFrame:
+            parts_found = [one for blocks, ranges in parts for one in find(blocks, ranges, wanted, is_each)]
+            return gathered(parts_found, book, names, group_by)
+
+        return await asyncio.to_thread(gather)
 
     async def _blocks(self, connection: Connection, shape: Shape, ranges: Minutes, book: SeriesBook) -> list[Block]:
         ids = await store.read_ids(connection, shape.topic, shape.grain, _days(ranges))

@@ -196,9 +196,21 @@ class Series(BaseModel):
 
     def encoded(self, values: Sequence[Value]) -> bytes:
         """This as JSON with these values for its points. Thousands of them are not worth a checked object each."""
-        edges = {value.start for value in values} | {value.end for value in values}
-        times: dict[int, str] = {minute: msgspec.to_builtins(time_of(minute)) for minute in edges}
-        points = [_Point(times[value.start], times[value.end], *_quantities(value), _parts(value), value.group) for value in values]
+        times = _Times()
+        points = [
+            _Point(
+                times[value.start],
+                times[value.end],
+                value.value,
+                value.numerator,
+                value.denominator,
+                value.sample,
+                value.note,
+                {part: _Part(*_quantities(known)) for part, known in value.parts.items()} if value.parts else None,
+                value.group,
+            )
+            for value in values
+        ]
         return msgspec.json.encode(self.model_dump(exclude={"points"}) | {"points": points})
 
 
@@ -226,8 +238,13 @@ class _Point(msgspec.Struct, frozen=True, gc=False, rename={"start": "from", "en
     group: Mapping[str, str | None]
 
 
-def _parts(value: Value) -> dict[str, _Part] | None:
-    return {part: _Part(*_quantities(known)) for part, known in value.parts.items()} if value.parts else None
+class _Times(dict[int, str]):
+    """Minute → as it is written; each is worked out once."""
+
+    def __missing__(self, minute: int) -> str:
+        text: str = msgspec.to_builtins(time_of(minute))
+        self[minute] = text
+        return text
 
 
 def _quantities(value: Value) -> tuple[float | None, float | None, float | None, int, str | None]:

@@ -23,6 +23,8 @@ from datetime import date
 from functools import cached_property
 from typing import Final, Literal
 
+import polars as pl
+
 from closedloop.kpi.domain.aggregates import Quantity
 from closedloop.kpi.domain.columns import DIMENSIONS
 from closedloop.kpi.domain.composition import Composition
@@ -89,6 +91,13 @@ class Indicator:
         if denominator is None:
             return numerator
         return numerator * UNIT_FACTORS.get(self.unit, 1.0) / denominator if denominator else None
+
+    def values(self, numerators: pl.Series, denominators: pl.Series | None) -> list[float | None]:
+        """As `value`, of many; of an unknown numerator unknown."""
+        if denominators is not None:
+            numerators = (numerators * UNIT_FACTORS.get(self.unit, 1.0) / denominators).set(denominators == 0, None)
+        values: list[float | None] = numerators.to_list()
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,50 +45,43 @@ class Calendar:
 
 
 class Cover(NamedTuple):
-    """Disjoint ascending ranges [from, to), one a row, whose union is the windows'. No edge of a window lies inside one of
-    the hours or days."""
+    """Disjoint ascending ranges [from, to), one a row, whose union is the windows'. No edge of a window lies inside one, so what
+    is in a range may be added up; of whole hours and days, as the operator's clock shows them, but for the minutes."""
 
     days: Minutes
     hours: Minutes
     minutes: Minutes
 
 
-def cover(windows: Sequence[tuple[int, int]], calendar: Calendar) -> Cover:
-    """The windows by days where whole days fit between their edges, by hours where hours do, and else by minutes."""
+def cover(windows: Sequence[tuple[int, int]], calendar: Calendar, *, by_hours: bool = False) -> Cover:
+    """The windows by days where whole days fit between their edges; what is left of one by hours where it is of whole hours, and
+    else by minutes: for its last minutes its day's are read in any case, and sums of many cost no more than those of few.
+    `by_hours`: there, too, by hours where they fit, for what has to be merged one by one."""
     between = _between(windows)
     if not len(between):
         return Cover(between, between, between)
+    left, days = between, between[:0]
+    midnights = calendar.midnights(int(between.min()), int(between.max()))
+    if midnights.size >= 2:
+        bounded = midnights.size - 1
+        left, days = _split(
+            between,
+            lambda at: midnights[np.minimum(np.searchsorted(midnights, at, side="left"), bounded)],
+            lambda at: midnights[np.maximum(np.searchsorted(midnights, at, side="right") - 1, 0)],
+        )
     hour = calendar.hour
-    minutes, whole = _split(between, lambda at: -(-at // hour) * hour, lambda at: at // hour * hour)
-    if not len(whole):
-        return Cover(whole, whole, joined(minutes))
-    midnights = calendar.midnights(int(whole.min()), int(whole.max()))
-    if midnights.size < 2:
-        return Cover(whole[:0], joined(whole), joined(minutes))
-    bounded = midnights.size - 1
-    hours, days = _split(
-        whole,
-        lambda at: midnights[np.minimum(np.searchsorted(midnights, at, side="left"), bounded)],
-        lambda at: midnights[np.maximum(np.searchsorted(midnights, at, side="right") - 1, 0)],
-    )
-    return Cover(joined(days), joined(hours), joined(minutes))
+    if by_hours:
+        minutes, hours = _split(left, lambda at: -(-at // hour) * hour, lambda at: at // hour * hour)
+    else:
+        is_whole = np.all(left % hour == 0, axis=1)
+        minutes, hours = left[~is_whole], left[is_whole]
+    return Cover(_ascending(days), _ascending(hours), _ascending(minutes))
 
 
 def by_minutes(windows: Sequence[tuple[int, int]]) -> Cover:
     """The windows by nothing but minutes."""
     between = _between(windows)
-    return Cover(between[:0], between[:0], joined(between))
-
-
-def joined(ranges: Minutes) -> Minutes:
-    """The same in ascending order, neighbours as one."""
-    ranges = ranges[ranges[:, 0] < ranges[:, 1]]
-    ranges = ranges[np.argsort(ranges[:, 0])]
-    if len(ranges) < 2:
-        return ranges
-    begins = np.concatenate([[True], ranges[1:, 0] != ranges[:-1, 1]])
-    ends = np.concatenate([begins[1:], [True]])
-    return np.stack([ranges[begins, 0], ranges[ends, 1]], axis=1)
+    return Cover(between[:0], between[:0], between)
 
 
 def _between(windows: Sequence[tuple[int, int]]) -> Minutes:
@@ -112,6 +105,11 @@ def _split(ranges: Minutes, up: Callable[[Minutes], Minutes], down: Callable[[Mi
     before = np.stack([start[fits], inner[:, 0]], axis=1)
     after = np.stack([inner[:, 1], end[fits]], axis=1)
     return np.concatenate([ranges[~fits], before, after]), inner
+
+
+def _ascending(ranges: Minutes) -> Minutes:
+    ranges = ranges[ranges[:, 0] < ranges[:, 1]]
+    return ranges[np.argsort(ranges[:, 0])]
 
 
 def _year(minute: int) -> int:
