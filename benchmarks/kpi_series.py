@@ -48,6 +48,7 @@ from closedloop.kpi.domain.columns import COLUMNS, MINUTE
 from closedloop.kpi.domain.cover import Calendar
 from closedloop.kpi.domain.rolling import figures_over_windows
 from closedloop.kpi.event_values import EventValues
+from closedloop.kpi.main import calm_collector
 from closedloop.kpi.measurements import Measurements
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.reported_values import ReportedValues
@@ -163,6 +164,7 @@ async def measure(url: str, folder: Path, buckets: int, count: int) -> bool:
     reader = BucketReader(pool, catalogue, settings.bucket_cache_mb * MEGABYTE, ZONE)
     app.state.catalogue, app.state.zone = catalogue, ZONE
     app.state.values = Values(EventValues(reader, catalogue, ZONE), ReportedValues(Measurements(pool, ZONE), ZONE), catalogue)
+    calm_collector()  # as the service does
     headers = {"Authorization": f"Bearer {issuer.mint('analyst', 'ann', ('*',))}"}
     transport = httpx2.ASGITransport(app=app)
     asked = requests(count, random.Random(11))
