@@ -59,8 +59,8 @@ bench: $(READY) ## every benchmark: each prints a ratio against a peer or a limi
 	@$(BIN)/python benchmarks
 
 .PHONY: upgrade-drill
-upgrade-drill: $(READY) ## from git revision FROM to this checkout without downtime, for real (minutes): before each release
-	@$(BIN)/python deploy/upgrade/drill.py --from "$(FROM)"
+upgrade-drill: $(READY) ## from git revision FROM to this checkout without downtime, for real (minutes; BACK=1: and back)
+	@$(BIN)/python deploy/upgrade/drill.py --from "$(FROM)" $(if $(BACK),--back)
 
 .PHONY: deploy-tools
 deploy-tools: $(READY) ## what the tests of deploy/ need beside Python, into ~/.cache: kustomize, promtool, exporters, schemas

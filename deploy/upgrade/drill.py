@@ -5,9 +5,9 @@
 
 On a Kafka and a PostgreSQL of its own (free ports, a temporary folder) it starts two processes of each service of the old version,
 sends events and asks questions without a pause, runs the new version's migrations beside the old processes, and then replaces one
-process after the other. Between these steps a breach is provoked, and awaited with its ticket. At the end no request may have
-failed, every event must be counted once, every recovery, ticket and statement stand there once, all be read and said, nothing be a
-dead letter.
+process after the other. Between these steps a breach is provoked, and awaited with its ticket. With `--back` it then returns to the
+old version, service by service in the other order, on the schemas of the new one. At the end no request may have failed, every
+event must be counted once, every recovery, ticket and statement stand there once, all be read and said, nothing be a dead letter.
 
 A service that a pending migration wants stopped (a line `stop: <service>` in its docstring) is stopped for the migrations, all its
 processes, and how long is told; `--ignore-stops` leaves it running and shows what that does.
@@ -76,6 +76,7 @@ def main() -> None:
     )
     parser.add_argument("--ignore-stops", action="store_true", help="stop nothing that migrations declare")
     parser.add_argument("--stop", action="append", default=[], choices=CONSUMING, help="stop this service too; may be given again")
+    parser.add_argument("--back", action="store_true", help="then back to the old version; not where a service must be stopped")
     parser.add_argument("--logs", type=Path, help="a folder to make, for the logs of all processes")
     options = parser.parse_args()
     order = options.order.split(",")
@@ -85,11 +86,14 @@ def main() -> None:
         with checked_out(options.revision) as old, temporary_folder() as folder:
             declared = pending_stops(old)
             stopped = set(options.stop) if options.ignore_stops else declared | set(options.stop)
+            if options.back and declared:
+                refuse(f"--back: there is no way back over a step that wants {', '.join(sorted(declared))} stopped.")
             settings = {f"{name.upper()}_SESSION_TIMEOUT_MS": str(SESSION_S * 1000) for name in CONSUMING}
+            python = str(old / ".venv" / "bin" / "python")
             tell("starting the old version: Kafka, PostgreSQL, two processes of each service")
             try:
-                with Stack(folder, Ports.free(), settings, python=str(old / ".venv" / "bin" / "python")) as stack:
-                    Drill(stack, order, stopped).run()
+                with Stack(folder, Ports.free(), settings, python=python) as stack:
+                    Drill(stack, order, stopped, back_to=python if options.back else None).run()
             finally:
                 if options.logs and (folder / "log").exists():
                     shutil.copytree(folder / "log", options.logs, dirs_exist_ok=True)
@@ -102,8 +106,8 @@ def main() -> None:
 class Drill:
     """One run. AssertionError, or LocalStackError where a process does not start, says what did not hold."""
 
-    def __init__(self, stack: Stack, order: Sequence[str], stopped: set[str]) -> None:
-        self._stack, self._order, self._stopped = stack, order, stopped
+    def __init__(self, stack: Stack, order: Sequence[str], stopped: set[str], *, back_to: str | None = None) -> None:
+        self._stack, self._order, self._stopped, self._back_to = stack, order, stopped, back_to
         self._began = datetime.now(UTC)
         self._sent = Sent()
         self._incidents = 0
@@ -115,7 +119,7 @@ class Drill:
         self._clients = Clients(self._processes, stack.token("admin"), calm_events(2, EVENTS), self._sent)
 
     def run(self) -> None:
-        """Old version, migrations, mixed versions, new version, then the reckoning."""
+        """Old version, migrations, mixed versions, new version, perhaps the way back, then the reckoning."""
         before = self._formulas()
         for name in CONSUMING:
             wait_until(functools.partial(self._shared, name), WITHIN_S, f"both processes of {name} have partitions")
@@ -127,9 +131,13 @@ class Drill:
             self._provoke("with old processes on the new schema")
             for name in self._order:
                 if name not in self._stopped:
-                    self._roll(name)
+                    self._roll(name, sys.executable)
             mixed_s = time.monotonic() - began
             self._provoke("with the new version")
+            if self._back_to:
+                for name in reversed(self._order):
+                    self._roll(name, self._back_to)
+                self._provoke("with the old version again, on the new schema")
         finally:
             self._clients.finish()
         print(f"Old processes served on the new schema, then beside new ones, for {mixed_s:.0f} s.")
@@ -156,22 +164,22 @@ class Drill:
             names = ", ".join(sorted(self._stopped))
             print(f"Stopped for them: {names}, for {time.monotonic() - away_since:.0f} s.")
 
-    def _roll(self, name: str) -> None:
+    def _roll(self, name: str, python: str) -> None:
         """One process of the service after the other; between them both versions share its work."""
         first, second = self._processes[name]
-        self._replace(first)
+        self._replace(first, python)
         if name in CONSUMING:
             wait_until(lambda: self._shared(name), WITHIN_S, f"an old and a new process of {name} share its partitions")
-            old, new = records_taken(second), records_taken(first)
+            stayed, came = records_taken(second), records_taken(first)
             self._provoke(f"with an old and a new process of {name}")
-            old, new = records_taken(second) - old, records_taken(first) - new
-            assert min(old, new) > 0, f"{name}: of an old and a new process one read nothing ({old} and {new} records)"
-            print(f"{name}: while both ran, the old process took {old} records, the new one {new}.")
-        self._replace(second)
+            stayed, came = records_taken(second) - stayed, records_taken(first) - came
+            assert min(stayed, came) > 0, f"{name}: of an old and a new process one read nothing ({stayed} and {came} records)"
+            print(f"{name}: while both versions ran, the process that stayed took {stayed} records, the replaced one {came}.")
+        self._replace(second, python)
 
-    def _replace(self, process: Service) -> None:
+    def _replace(self, process: Service, python: str) -> None:
         tell(f"replacing {process.label}")
-        process.python = sys.executable
+        process.python = python
         answered = self._clients.replace(process, WITHIN_S)
         assert answered > 0, f"nobody asked while {process.label} was away"
 
