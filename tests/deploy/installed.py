@@ -32,7 +32,7 @@ def install(service: str, folder: Path, source: Path = ROOT) -> Path:
 
 def variables(service: str, environment: Path) -> dict[str, str]:
     """Those that the Dockerfile sets, for an environment that is not at /venv."""
-    python = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    python = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"}
     assert all(f"{name}={value}" in DOCKERFILE for name, value in python.items())
     return {**python, **ADDRESSES, "SERVICE": service, "PATH": f"{environment}/bin:{os.environ['PATH']}"}
 

@@ -1,12 +1,18 @@
 """What is kept in memory of a segment gives back what it was made of, and what it adds up is the plain sum."""
 
 from collections.abc import Iterable
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedloop.kpi.blocks import Block, Fractions, Whole, find, packed
+from closedloop.kpi.blocks import Block, Fractions, SeriesBook, Shape, Whole, find, gathered, packed, shaped
+from closedloop.kpi.domain.buckets import CELL, encode
+from closedloop.kpi.domain.columns import MINUTE
+from closedloop.kpi.domain.cover import Calendar
 
 NUMBERS = st.sampled_from([0.0, 0.0, 0.0, 1.0, 7.0, -2.0, 0.25, 2.0**30 + 1])
 WHOLE = st.sampled_from([0.0, 0.0, 0.0, 1.0, 7.0, -2.0, 2.0**30 + 1])
@@ -32,11 +38,21 @@ def test_sums_of_fractions_leave_no_dust() -> None:
     assert column.between(np.array([[1, 2], [2, 3], [2, 2]])).tolist() == [0.1, 0.0, 0.0]
 
 
+def test_a_measure_that_counts_nowhere_takes_no_room() -> None:
+    nothing = packed(np.zeros(9_000))
+    assert nothing is packed(np.zeros(4))
+    assert nothing.at(np.array([3, 8_000])).tolist() == [0.0, 0.0]
+    assert nothing.between(np.array([[3, 8_000]])).tolist() == [0.0]
+
+
 def test_a_measure_that_counts_in_few_rows_takes_a_fraction_of_the_room() -> None:
     numbers = np.zeros(9_000)
     numbers[::100] = 3.0
     few = packed(numbers)
     assert few.nbytes * 40 < numbers.astype(np.float32).nbytes
+    few_fractions = packed(numbers / 9)
+    assert isinstance(few_fractions, Fractions)
+    assert few_fractions.nbytes * 40 < numbers.nbytes
     all_of_them = packed(np.ones(9_000))
     assert isinstance(all_of_them, Whole)
     assert all_of_them.rows is None
@@ -50,6 +66,26 @@ def block_of(buckets: Iterable[Bucket]) -> Block:
     keys = np.array([(series << 16) + minute - base for series, minute, _ in ascending], dtype=np.int64)
     span = max((minute - base for _, minute, _ in ascending), default=0)
     return Block(keys, base, span, None, (packed(np.array([number for *_, number in ascending])),))
+
+
+SEGMENT = {
+    MINUTE: pl.Series([7, 8, 30, 30], dtype=pl.Int32),
+    "region": ["NJ", "NJ", "NJ", "NJ"],
+    CELL: pl.Series([None, None, None, 3], dtype=pl.Int16),
+    "calls": [1.0, 1.0, 1.0, 0.0],
+    "bins": [0.0, 0.0, 0.0, 1.0],
+}
+
+
+@pytest.mark.parametrize(("measures", "found_rows"), [(("calls",), 1), (("bins", "calls"), 4)])
+def test_what_counts_is_added_up_also_where_others_on_the_topic_have_sketches(measures: tuple[str, ...], found_rows: int) -> None:
+    book = SeriesBook(["region"])
+    shape = Shape("orders", ("region",), "minute", measures)
+    block = shaped(encode(pl.DataFrame(SEGMENT)), shape, Calendar(ZoneInfo("UTC")), book)
+    parts = find([block], np.array([[0, 60]]), book.matching({}), False)
+    frame = gathered(parts, book, measures, ["region"])
+    assert (len(frame), frame["calls"].sum()) == (found_rows, 3.0)
+    assert frame["region"].unique().to_list() == ["NJ"]
 
 
 ranges_asked = st.lists(MINUTES, min_size=2, max_size=6, unique=True).map(sorted)

@@ -16,7 +16,9 @@ from closedloop.kpi.domain.cover import Calendar, Minutes
 from closedloop.kpi.store import Grain
 
 Rows: TypeAlias = NDArray[np.int64]
+SeriesNumbers: TypeAlias = NDArray[np.int64]
 Keys: TypeAlias = NDArray[np.int64]
+"""Of a bucket: its series' number and, in the lower 16 bits, its minutes since the block's first. 32 days are 46,080."""
 Numbers: TypeAlias = NDArray[np.float64]
 KEY = "key"
 _MINUTE_BITS: Final = 16
@@ -24,9 +26,12 @@ _ALL_MINUTES: Final = 2**_MINUTE_BITS - 1
 _EXACT: Final = 2.0**53
 """Whole numbers up to this are exact in a double."""
 _SPARSE_BELOW: Final = 3
-"""Numbers of which at most one in so many is not 0 take less room with their rows than all of them do."""
-_OVERHEAD = 600
-"""Bytes that a block takes beside its columns, about."""
+"""Numbers of which fewer than one in so many is not 0 take less room with their rows than all of them do."""
+_SEARCH: Final = 6
+"""Buckets that are looked at in the time of one binary search, about."""
+_OVERHEAD: Final = 600
+_OVERHEAD_A_COLUMN: Final = 280
+"""Bytes that a block and a column of it take beside the arrays' own, about."""
 
 
 class Shape(NamedTuple):
@@ -46,7 +51,7 @@ class SeriesBook:
         self._known = pl.DataFrame(schema=dict.fromkeys(dimensions, pl.String) | {KEY: pl.Int64})
         self._lock = Lock()
 
-    def numbers_of(self, buckets: pl.DataFrame) -> Keys:
+    def numbers_of(self, buckets: pl.DataFrame) -> SeriesNumbers:
         """Of each row its combination's number."""
         if not self._dimensions:
             return np.zeros(len(buckets), dtype=np.int64)
@@ -62,13 +67,13 @@ class SeriesBook:
         )
         return numbered[KEY].to_numpy()
 
-    def matching(self, filters: Mapping[str, Sequence[str]]) -> Keys:
+    def matching(self, filters: Mapping[str, Sequence[str]]) -> SeriesNumbers:
         """The numbers, ascending, of the combinations that all filters let through."""
         if not filters:
             return np.arange(len(self._known) if self._dimensions else 1, dtype=np.int64)
         return self._known.filter([pl.col(name).is_in(list(values)) for name, values in filters.items()])[KEY].to_numpy()
 
-    def names_of(self, numbers: Keys, dimensions: Sequence[str]) -> pl.DataFrame:
+    def names_of(self, numbers: SeriesNumbers, dimensions: Sequence[str]) -> pl.DataFrame:
         """These dimensions of the combinations, as categories: there are few, of many rows."""
         return self._known.select(dimensions).cast(pl.Categorical)[pl.Series(numbers)] if dimensions else pl.DataFrame()
 
@@ -79,10 +84,12 @@ class SeriesBook:
 class Whole(NamedTuple):
     """Whole numbers, as running sums over the rows in which they are not 0: so any stretch is added up by looking at its ends."""
 
+    height: int
+    """Rows of the block."""
     rows: NDArray[np.uint32] | None
-    """Of those that are not 0; None: all."""
+    """Those in which they are not 0; None: all."""
     running: NDArray[Any]
-    """One more than there are rows, from 0; as float32, where that is exact."""
+    """One more than those, from 0; as float32, where that is exact."""
 
     @property
     def nbytes(self) -> int:
@@ -91,42 +98,63 @@ class Whole(NamedTuple):
 
     def at(self, rows: Rows) -> Numbers:
         """The numbers of these rows."""
-        return self.between(np.stack([rows, rows + 1], axis=1))
+        return _of_rows(np.diff(self.running.astype(np.float64)), self.rows, self.height, rows)
 
     def between(self, bounds: Rows) -> Numbers:
         """The sums over rows start … end − 1; `bounds` is of starts and ends in its second dimension."""
-        places = bounds if self.rows is None else self.rows.searchsorted(bounds.astype(np.uint32))
-        running = self.running[places].astype(np.float64)
+        running = self.running[_places(bounds, self.rows)].astype(np.float64)
         sums: Numbers = running[:, 1] - running[:, 0]
         return sums
 
 
 class Fractions(NamedTuple):
-    """Numbers of which differences of running sums would leave dust."""
+    """Numbers of which differences of running sums would leave dust, in the rows in which they are not 0."""
 
-    numbers: Numbers
+    height: int
+    rows: NDArray[np.uint32] | None
+    numbers: NDArray[Any]
 
     @property
     def nbytes(self) -> int:
         """Memory taken."""
-        return self.numbers.nbytes
+        return self.numbers.nbytes + (self.rows.nbytes if self.rows is not None else 0)
 
     def at(self, rows: Rows) -> Numbers:
-        """As of Whole."""
-        return self.numbers[rows]
+        """As `Whole.at`."""
+        return _of_rows(self.numbers, self.rows, self.height, rows)
 
     def between(self, bounds: Rows) -> Numbers:
-        """As of Whole."""
-        starts, ends = bounds[:, 0].ravel(), bounds[:, 1].ravel()
+        """As `Whole.between`; one is added to the other."""
+        places = _places(bounds, self.rows)
+        starts, ends = places[:, 0].ravel(), places[:, 1].ravel()
         which = np.repeat(np.arange(starts.size), ends - starts)
         sums = np.bincount(which, weights=self.numbers[_stretches(starts, ends)], minlength=starts.size)
         return sums.astype(np.float64, copy=False).reshape(bounds[:, 0].shape)
 
 
+def _places(bounds: Rows, kept: NDArray[np.uint32] | None) -> Rows:
+    """Where bounds of rows are among the rows that are kept."""
+    return bounds if kept is None else kept.searchsorted(bounds.astype(np.uint32))
+
+
+def _of_rows(numbers: NDArray[Any], kept: NDArray[np.uint32] | None, height: int, rows: Rows) -> Numbers:
+    """Of these rows the numbers, which are of the rows that are kept; of others 0."""
+    if kept is not None:
+        if not kept.size:
+            return np.zeros(rows.size)
+        of_kept, numbers = numbers, np.zeros(height)
+        numbers[kept] = of_kept
+    return numbers[rows].astype(np.float64)
+
+
+_NOTHING: Final = Whole(0, np.array([], dtype=np.uint32), np.zeros(1, dtype=np.float32))
+"""A measure that counts nowhere in a block."""
+
+
 class Found(NamedTuple):
     """What was asked of some buckets: an array each, and one per measure."""
 
-    series: Keys
+    series: SeriesNumbers
     minutes: Rows
     cells: NDArray[np.int16]
     numbers: list[Numbers]
@@ -137,7 +165,6 @@ class Block:
     """A segment's buckets in one shape, by ascending series and then minute."""
 
     keys: Keys
-    """The series and, in the lower 16 bits, the minutes since `base`."""
     base: int
     """The first minute."""
     span: int
@@ -150,16 +177,17 @@ class Block:
     def nbytes(self) -> int:
         """Memory taken."""
         cells = self.cells.nbytes if self.cells is not None else 0
-        return _OVERHEAD + self.keys.nbytes + cells + sum(column.nbytes for column in self.columns)
+        columns = sum(_OVERHEAD_A_COLUMN + column.nbytes for column in self.columns if column is not _NOTHING)
+        return _OVERHEAD + self.keys.nbytes + cells + columns
 
-    def bounds(self, near: Minutes, wanted: Keys) -> Rows:
+    def bounds(self, near: Minutes, wanted: SeriesNumbers) -> Rows:
         """Of each of the ranges (since `base`, n × 2) and wanted series (m) where its rows begin and end: n × 2 × m."""
         keys = near[:, :, None] + (wanted << _MINUTE_BITS)
         return self.keys.searchsorted(keys.ravel()).reshape(keys.shape)
 
-    def each(self, near: Minutes, wanted: Keys) -> Found:
+    def each(self, near: Minutes, wanted: SeriesNumbers) -> Found:
         """Its buckets in the ranges (since `base`), of the wanted series."""
-        if 2 * wanted.size * len(near) > self.keys.size:
+        if _SEARCH * wanted.size * near.size > self.keys.size:
             rows = self._looked_through(near, wanted)
         else:
             starts, ends = self.bounds(near, wanted).swapaxes(0, 1).reshape(2, -1)
@@ -172,9 +200,9 @@ class Block:
             [column.at(rows) for column in self.columns],
         )
 
-    def _looked_through(self, near: Minutes, wanted: Keys) -> Rows:
+    def _looked_through(self, near: Minutes, wanted: SeriesNumbers) -> Rows:
         minutes = self.keys & _ALL_MINUTES
-        place = np.searchsorted(near[:, 0], minutes, "right") - 1
+        place = np.searchsorted(near[:, 0], minutes, "right") - 1 if len(near) > 1 else np.where(minutes >= near[0, 0], 0, -1)
         rows = np.flatnonzero((place >= 0) & (minutes < near[place, 1]))
         series = self.keys[rows] >> _MINUTE_BITS
         found: Rows = rows[wanted[np.searchsorted(wanted, series).clip(max=wanted.size - 1)] == series]
@@ -194,30 +222,37 @@ def shaped(data: bytes, shape: Shape, calendar: Calendar, book: SeriesBook) -> B
     base, last = (int(minutes.min()), int(minutes.max())) if minutes.size else (0, 0)
     keys = (series << _MINUTE_BITS) + minutes - base
     order = keys.argsort(kind="stable")
+    # only rows of a sketch have a cell: without them all can be added up
+    has_cells = CELL in buckets.columns and buckets[CELL].null_count() < len(buckets)
     return Block(
         keys[order],
         base,
         last - base,
-        buckets[CELL].fill_null(0).to_numpy().astype(np.int16)[order] if CELL in buckets.columns else None,
+        buckets[CELL].fill_null(0).to_numpy().astype(np.int16)[order] if has_cells else None,
         tuple(packed(buckets[name].to_numpy()[order]) for name in shape.measures),
     )
 
 
 def packed(numbers: Numbers) -> Whole | Fractions:
-    """A measure's numbers, in the least room."""
-    running = np.concatenate([[0.0], np.cumsum(numbers)])
-    if not (np.all(numbers == np.floor(numbers)) and np.abs(numbers).sum() < _EXACT):
-        return Fractions(numbers)
-    rows = np.flatnonzero(numbers) if np.count_nonzero(numbers) * _SPARSE_BELOW < numbers.size else None
-    if rows is not None:
-        running = np.concatenate([[0.0], running[rows + 1]])
-    narrow = running.astype(np.float32)
-    return Whole(None if rows is None else rows.astype(np.uint32), narrow if np.array_equal(narrow, running) else running)
+    """A measure's numbers, in little room."""
+    height, counting = numbers.size, np.count_nonzero(numbers)
+    if not counting:
+        return _NOTHING  # most of many measures, in a small block
+    rows = np.flatnonzero(numbers).astype(np.uint32) if counting * _SPARSE_BELOW < height else None
+    kept = numbers if rows is None else numbers[rows]
+    if np.all(kept == np.floor(kept)) and np.abs(kept).sum() < _EXACT:
+        return Whole(height, rows, _narrow(np.concatenate([[0.0], np.cumsum(kept)])))
+    return Fractions(height, rows, _narrow(kept))
 
 
-def find(blocks: Sequence[Block], ranges: Minutes, wanted: Keys, is_each: bool) -> list[Found]:
+def _narrow(numbers: Numbers) -> NDArray[Any]:
+    narrow = numbers.astype(np.float32)
+    return narrow if np.array_equal(narrow, numbers) else numbers
+
+
+def find(blocks: Sequence[Block], ranges: Minutes, wanted: SeriesNumbers, is_each: bool) -> list[Found]:
     """What the blocks have in the disjoint ascending ranges [from, to) of the wanted series (ascending): their buckets, or, unless
-    `is_each`, their sum for a range, which counts for the range's first minute, where that is less work."""
+    `is_each`, their sum for a range, at its first minute or the block's, where that is less work. Cells are not added up."""
     bases = np.array([block.base for block in blocks], dtype=np.int64)
     spans = np.array([block.span for block in blocks], dtype=np.int64)
     firsts, lasts = ranges[:, 1].searchsorted(bases, "right"), ranges[:, 0].searchsorted(bases + spans, "right")

@@ -1,4 +1,4 @@
-"""Windows are covered by whole days, whole hours and, at their edges, minutes: so a year takes as few rows as a day."""
+"""Windows are covered by whole days and, at their edges, hours or minutes: so a year takes as few rows as a day."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ class Cover(NamedTuple):
 
 def cover(windows: Sequence[tuple[int, int]], calendar: Calendar, *, by_hours: bool = False) -> Cover:
     """The windows by days where whole days fit between their edges; what is left of one by hours where it is of whole hours, and
-    else by minutes: for its last minutes its day's are read in any case, and sums of many cost no more than those of few.
+    else by minutes: some of its day's are read in any case, and sums of whole numbers over many cost no more than over few.
     `by_hours`: there, too, by hours where they fit, for what has to be merged one by one."""
     between = _between(windows)
     if not len(between):
