@@ -4,6 +4,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,19 @@ def dashboards() -> dict[str, dict[str, Any]]:
 
 
 def queries(dashboard: dict[str, Any]) -> list[tuple[str, str]]:
-    """(panel's title, PromQL) with what Grafana fills in filled in."""
-    return [(panel["title"], _filled(target["expr"])) for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    """(panel's title, PromQL) with what Grafana fills in filled in; and (variable's name, PromQL) of what its choices are made of."""
+    panels = [(panel["title"], _filled(target["expr"])) for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    variables = dashboard.get("templating", {}).get("list", [])
+    return panels + [(f"${one['name']}", _filled(_values_of(one["query"]))) for one in variables]
+
+
+def _values_of(choice: str) -> str:
+    """`label_values(metric{…}, label)` as a query that has a series for each value."""
+    asked = re.fullmatch(r"label_values\((\w+)(?:\{(.*)\})?, (\w+)\)", choice)
+    assert asked is not None, f"write it as label_values(metric, label): {choice}"
+    metric, matchers, label = asked.groups()
+    matchers = ", ".join(filter(None, [matchers, f'{label}!=""']))
+    return f"count by ({label}) ({metric}{{{matchers}}})"
 
 
 def _filled(expr: str) -> str:

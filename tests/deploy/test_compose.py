@@ -145,6 +145,7 @@ def test_topics_are_made_from_the_code_and_by_nobody_else() -> None:
 def test_kafka_and_postgresql_are_those_of_the_local_stack() -> None:
     assert SERVICES["kafka"]["image"] == testing_containers.KAFKA_IMAGE == f"apache/kafka:{jars.KAFKA_VERSION}"
     assert SERVICES["postgres"]["image"] == testing_containers.POSTGRES_IMAGE
+    assert SERVICES["postgres"]["environment"]["POSTGRES_INITDB_ARGS"] == testing_containers.POSTGRES_INITDB_ARGS
     assert SERVICES["postgres"]["image"].startswith(f"postgres:{postgres.VERSION}.")
     assert SERVICES["postgres"]["environment"]["POSTGRES_DB"] == prepare.DATABASE
 

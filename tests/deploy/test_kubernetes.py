@@ -23,6 +23,7 @@ from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.settings import AdministratorSettings, AuthSettings, OperatorSettings, ServerSettings, Settings
 from closedloop.ingest.settings import IngestSettings
 from closedloop.kpi.settings import KpiSettings
+from closedloop.local.testing_containers import POSTGRES_IMAGE
 from closedloop.recovery.settings import RecoverySettings
 from closedloop.ticketing.settings import TicketingSettings
 from deploy.compose_file import SERVICES as COMPOSE
@@ -369,6 +370,8 @@ def test_the_network_denies_by_default_and_each_rule_is_about_somebody(overlay: 
     ]
     for name, policy in policies.items():
         assert any(_selects(policy["spec"]["podSelector"], one) for one in labels), f"{name} selects no pod"
+    for kafkas in labels[-2:]:  # brokers and operators alike ask the API server
+        assert _selects(policies["kafka-to-api-server"]["spec"]["podSelector"], kafkas)
     reach = {
         name for name in SERVICES if _selects(policies["to-postgres"]["spec"]["podSelector"], {"app.kubernetes.io/name": name})
     }
@@ -396,6 +399,32 @@ def test_what_a_pod_mounts_is_made_or_asked_for_in_the_readme(overlay: str) -> N
         }
         used |= {one["configMapRef"]["name"] for container in containers for one in container.get("envFrom", [])}
         assert used <= made | asked, name
+
+
+def test_what_a_job_before_the_sync_names_is_there_before_it() -> None:
+    found = built("prod/migrations")
+    early = [
+        (one["kind"], one["metadata"]["name"])
+        for one in found
+        if one["metadata"].get("annotations", {}).get("argocd.argoproj.io/hook") == "PreSync"
+        and one["metadata"]["annotations"].get("argocd.argoproj.io/sync-wave") == "-1"
+    ]
+    for name, pod in pods(found):
+        volumes = pod["spec"]["volumes"]
+        named = {("ServiceAccount", pod["spec"]["serviceAccountName"])}
+        named |= {("ConfigMap", volume["configMap"]["name"]) for volume in volumes if "configMap" in volume}
+        assert named <= set(early), name
+
+
+def test_postgres_is_the_same_release_everywhere() -> None:
+    images = {
+        container["image"]
+        for overlay in OVERLAYS
+        for _, pod in pods(built(overlay))
+        for container in pod["spec"]["containers"]
+        if container["image"].startswith("postgres:")
+    }
+    assert images == {POSTGRES_IMAGE}
 
 
 def test_production_makes_no_secret_and_scales_each_workload_once() -> None:

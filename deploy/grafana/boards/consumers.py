@@ -14,7 +14,8 @@ def dashboard() -> Dashboard:
     return parts.dashboard(
         "consumers",
         "Closed Loop / Kafka consumers",
-        "Lag, dead letters and what keeps consumers from their work, from the services' own metrics; below, the brokers' own.",
+        "Lag, dead letters and what keeps consumers from their work, from the services' own metrics; below, the brokers' own, "
+        "which are empty under Docker Compose and `make run`: their one broker tells nothing of itself.",
         {
             "Now": [
                 number("Farthest behind", "s", f"max(service_topic:consumer_lag_seconds:max{_OF})", red_from=60),

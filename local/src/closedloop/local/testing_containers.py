@@ -14,6 +14,7 @@ from closedloop.local.problems import LocalStackError
 
 KAFKA_IMAGE = f"apache/kafka:{KAFKA_VERSION}"
 POSTGRES_IMAGE = "postgres:18.6-trixie"
+POSTGRES_INITDB_ARGS = "--auth-host=scram-sha-256 --encoding=UTF8 --locale-provider=builtin --builtin-locale=C.UTF-8 --locale=C"
 READY_WITHIN_S = 120
 _KAFKA = {
     "CLUSTER_ID": "Y2xvc2VkLWxvb3AtdGVzdA",
@@ -68,7 +69,7 @@ def postgres(password: str) -> Iterator[str]:
 
     with _engine_needed():
         container = DockerContainer(POSTGRES_IMAGE)
-    container.with_envs(POSTGRES_PASSWORD=password, POSTGRES_INITDB_ARGS="--auth-host=scram-sha-256")
+    container.with_envs(POSTGRES_PASSWORD=password, POSTGRES_INITDB_ARGS=POSTGRES_INITDB_ARGS)
     container.with_command(["postgres", "-c", "max_connections=200", "-c", "timezone=UTC"])
     container.with_bind_ports(5432, port := free_port())
     # over TCP: while it makes its data folder it listens on a socket only
