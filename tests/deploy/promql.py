@@ -54,7 +54,7 @@ def dashboards() -> dict[str, dict[str, Any]]:
 
 
 def queries(dashboard: dict[str, Any]) -> list[tuple[str, str]]:
-    """(panel's title, PromQL) with what Grafana fills in filled in; and (variable's name, PromQL) of what its choices are made of."""
+    """(panel's title, PromQL) filled in as Grafana does; and (variable's name, PromQL) of what its choices are made of."""
     panels = [(panel["title"], _filled(target["expr"])) for panel in dashboard["panels"] for target in panel.get("targets", [])]
     variables = dashboard.get("templating", {}).get("list", [])
     return panels + [(f"${one['name']}", _filled(_values_of(one["query"]))) for one in variables]
