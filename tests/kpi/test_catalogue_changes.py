@@ -256,7 +256,7 @@ async def test_a_formula_that_nobody_counted_is_tried_on_what_the_topic_keeps(
     await sink.stop()
     entry = LOW_SCORES | {"filter": f"region = '{unique_name}' AND score IS NOT NULL"}
     tried = await operator.ask("POST", "/v1/indicators/very_low_scores/dry-run", 200, json={"entry": entry, "reason": "x"})
-    assert (tried["read"], tried["is_whole"], tried["before"]) == ("topic", True, None)
+    assert (tried["read"], tried["is_whole"], tried["kept_from"], tried["before"]) == ("topic", True, None, None)
     assert tried["records"] >= 37
     assert tried["after"]["amount"] == {"value": pytest.approx(100 / 3), "numerator": 8, "denominator": 24, "sample": 24}
     assert tried["after"]["judgement"] == "short"

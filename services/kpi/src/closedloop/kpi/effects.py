@@ -40,7 +40,8 @@ class Outcome:
 class Effect:
     """Last month by the entry in force (None where there is none) and by the one that may be saved.
 
-    `read`: from where the new one's figures come; `records`: how many were read again from the topic, all of them where `is_whole`.
+    `read`: from where the new one's figures come; `records`: how many were read again from the topic, all of them where `is_whole`;
+    `kept_from`: since when the topic has them, where that is not the whole month.
     """
 
     month: Month
@@ -49,6 +50,7 @@ class Effect:
     read: Literal["kept", "topic"]
     records: int = 0
     is_whole: bool = True
+    kept_from: datetime | None = None
 
 
 class Effects:
@@ -73,7 +75,7 @@ class Effects:
             self._kafka, indicator, time_of(start), time_of(end), settings.retention, settings.dissatisfied_below
         )
         after = await self._replayed(indicator, replayed, start, end)
-        return Effect(month, before, after, "topic", replayed.records, replayed.is_whole)
+        return Effect(month, before, after, "topic", replayed.records, replayed.is_whole, replayed.kept_from)
 
     async def _kept(self, indicator: Indicator, catalogue: Catalogue, month: Month) -> Outcome:
         start, end = bounds(month, self._zone)

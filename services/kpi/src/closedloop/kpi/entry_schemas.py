@@ -47,7 +47,12 @@ class EffectView(BaseModel):
     after: OutcomeView
     read: Literal["kept", "topic"] = Field(description="kept: from what is counted already; topic: its records were read again")
     records: int = Field(description="read again from the topic")
-    is_whole: bool = Field(description="false where only the oldest 1,000,000 records of the month were read")
+    is_whole: bool = Field(
+        description="false where only the oldest 1,000,000 records of the month were read, or the topic has let go of its beginning"
+    )
+    kept_from: datetime | None = Field(
+        description="where it has: when the oldest record that it still has was appended; what happened before is not in `after`"
+    )
 
     @classmethod
     def of(cls, indicator_id: str, effect: Effect) -> "EffectView":
@@ -60,6 +65,7 @@ class EffectView(BaseModel):
             read=effect.read,
             records=effect.records,
             is_whole=effect.is_whole,
+            kept_from=effect.kept_from,
         )
 
 

@@ -3,14 +3,14 @@ been. Nothing is written, no position moves."""
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.structs import ConsumerRecord
+from aiokafka.structs import ConsumerRecord, OffsetAndTimestamp
 
 from closedloop.common.consumer.batch import Batch, Slice
 from closedloop.common.kafka.client import KafkaSettings
@@ -31,11 +31,13 @@ PATIENCE_S: Final = 10.0
 
 @dataclass(frozen=True)
 class Replayed:
-    """An indicator's minute buckets of [start, end). `is_whole` is false where there were more than MOST_EVENTS records."""
+    """An indicator's minute buckets of [start, end). `is_whole` is false where there were more than MOST_EVENTS records, or where
+    the topic has let go of some: `kept_from` is when the oldest that it still has was appended."""
 
     buckets: pl.DataFrame
     records: int
     is_whole: bool
+    kept_from: datetime | None
 
     async def totals(self, indicator: EventIndicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
         """As `BucketReader.totals`, and only for indicators that are sums, too."""
@@ -60,7 +62,8 @@ async def replay(
             # an event is appended after it happened, or five minutes before at most
             since = int((start - timedelta(minutes=5)).timestamp() * 1000)
             found = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
-            ends = await consumer.end_offsets(partitions)
+            beginnings, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        kept_from = oldest_kept(found, beginnings, since)
         left = {tp: ends[tp] for tp in partitions if found[tp] is not None and found[tp].offset < ends[tp]}
         for tp in partitions:
             consumer.seek(tp, found[tp].offset if tp in left else ends[tp])
@@ -76,9 +79,24 @@ async def replay(
             records += sum(map(len, polled.values()))
             await asyncio.to_thread(counting.take, decoder, polled)
             left = {tp: last for tp, last in left.items() if await consumer.position(tp) < last}
-        return Replayed(counting.buckets(), records, not left)
+        return Replayed(counting.buckets(), records, not left and kept_from is None, kept_from)
     finally:
         await stop_consumer(consumer)
+
+
+def oldest_kept(
+    found: Mapping[TopicPartition, OffsetAndTimestamp | None], beginnings: Mapping[TopicPartition, int], since: int
+) -> datetime | None:
+    """When the first records that a topic still has were appended, where it has let go of some after `since` (ms since 1970).
+
+    `found`: each partition's first record since then; `beginnings`: where each begins now, which is 0 until something goes.
+    """
+    cut = [
+        first.timestamp
+        for tp, first in found.items()
+        if first is not None and first.offset == beginnings[tp] > 0 and first.timestamp > since
+    ]
+    return datetime.fromtimestamp(max(cut) / 1000, UTC) if cut else None
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
