@@ -10,7 +10,7 @@ from closedloop.common.events.model import EvaluationData
 from closedloop.common.events.topics import TOPIC_OF_TYPE, TYPE_BY_NAME, data_type
 from closedloop.common.kafka.sink import Message
 from closedloop.kpi.domain.catalogue import Granularity, ReportedIndicator
-from closedloop.kpi.domain.period_states import MINIMUM_EVENTS
+from closedloop.kpi.domain.report import MINIMUM_EVENTS
 from kpi.records import encoded, envelope
 from kpi.shipped import SHIPPED
 from kpi.test_catalogue_shipped import EXAMPLES

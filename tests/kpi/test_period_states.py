@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from closedloop.kpi.domain.catalogue import Indicator
 from closedloop.kpi.domain.masks import Mask, Masks
-from closedloop.kpi.domain.period_states import MINIMUM_EVENTS, PeriodAmount, is_known, last_ends, state, window_of
-from closedloop.kpi.domain.report import Amount
+from closedloop.kpi.domain.period_states import PeriodAmount, last_ends, state, window_of
+from closedloop.kpi.domain.report import MINIMUM_EVENTS, Amount, is_enough
 from closedloop.kpi.domain.statement import Series, Statement
 from closedloop.kpi.domain.windows import Window, minute_of
 from kpi.shipped import SHIPPED
@@ -140,10 +140,10 @@ def test_a_minute_that_was_stated_is_not_stated_again() -> None:
 def test_few_events_say_nothing_and_one_reported_figure_does() -> None:
     from_events = SHIPPED.counted("order_failure_rate")
     assert from_events is not None
-    assert not is_known(from_events, Amount(100.0, 1.0, 1.0, MINIMUM_EVENTS - 1))
-    assert is_known(from_events, Amount(100.0, 1.0, 1.0, MINIMUM_EVENTS))
-    assert is_known(WAITING, Amount(22.0, 22.0, 1.0, 1))
-    assert not is_known(WAITING, Amount(0.0, None, None, 0)), "a count of what never was"
+    assert not is_enough(from_events, Amount(100.0, 1.0, 1.0, MINIMUM_EVENTS - 1))
+    assert is_enough(from_events, Amount(100.0, 1.0, 1.0, MINIMUM_EVENTS))
+    assert is_enough(WAITING, Amount(22.0, 22.0, 1.0, 1))
+    assert not is_enough(WAITING, Amount(0.0, None, None, 0)), "a count of what never was"
 
 
 VALUES = st.sampled_from([None, 8.0, 16.0, 22.0])

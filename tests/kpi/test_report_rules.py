@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedloop.kpi.domain.catalogue import Better, Indicator
+from closedloop.kpi.domain.aggregates import Quantile
+from closedloop.kpi.domain.catalogue import Better, EventIndicator, Indicator, ReportedIndicator
 from closedloop.kpi.domain.months import bounds, earlier, month_of
 from closedloop.kpi.domain.report import (
     Amount,
@@ -21,12 +22,22 @@ from closedloop.kpi.domain.report import (
 from closedloop.kpi.domain.windows import time_of
 from kpi.shipped import SHIPPED
 
-ANY = SHIPPED.indicators[0]
+SHARE = next(one for one in SHIPPED.indicators if isinstance(one, EventIndicator) and one.denominator is not None)
+COUNT = next(
+    one
+    for one in SHIPPED.indicators
+    if isinstance(one, EventIndicator) and one.denominator is None and not isinstance(one.numerator, Quantile)
+)
+REPORTED = next(one for one in SHIPPED.indicators if isinstance(one, ReportedIndicator))
 MONTHS = st.builds("{:04d}-{:02d}".format, st.integers(2001, 2098), st.integers(1, 12))
 
 
 def indicator(better: Better, target: float | None, warning: float | None = None, critical: float | None = None) -> Indicator:
-    return replace(ANY, better=better, target=target, warning=warning, critical=critical)
+    return replace(SHARE, better=better, target=target, warning=warning, critical=critical)
+
+
+def of(value: float | None, sample: int = 100) -> Amount:
+    return Amount(value, None, None, sample)
 
 
 @pytest.mark.parametrize(
@@ -34,21 +45,30 @@ def indicator(better: Better, target: float | None, warning: float | None = None
     [(96.0, "ok"), (95.0, "ok"), (94.9, "short"), (90.0, "short"), (89.9, "warning"), (79.9, "critical"), (None, "no_data")],
 )
 def test_a_month_is_judged_by_the_worst_level_that_it_fails(value: float | None, judgement: Judgement) -> None:
-    assert judged(indicator("higher", 95, 90, 80), value) == judgement
+    assert judged(indicator("higher", 95, 90, 80), of(value)) == judgement
     mirrored = None if value is None else -value
-    assert judged(indicator("lower", -95, -90, -80), mirrored) == judgement
+    assert judged(indicator("lower", -95, -90, -80), of(mirrored)) == judgement
 
 
 def test_an_indicator_without_any_level_is_not_judged() -> None:
-    assert judged(indicator("higher", None), 3.0) == "not_judged"
-    assert judged(indicator("higher", None), None) == "not_judged"
+    assert judged(indicator("higher", None), of(3.0)) == "not_judged"
+    assert judged(indicator("higher", None), of(None)) == "not_judged"
+
+
+def test_a_share_of_a_few_events_is_not_judged_and_a_count_or_a_report_is() -> None:
+    few = Amount(50.0, 1, 2, 29)
+    assert judged(replace(SHARE, target=5), few) == "too_few"
+    assert judged(replace(SHARE, target=5), replace(few, sample=30)) == "short"
+    assert judged(replace(COUNT, better="lower", target=5), few) == "short"
+    assert judged(replace(REPORTED, better="lower", target=5), replace(few, sample=1)) == "short"
 
 
 def test_a_shortcoming_keeps_its_first_month_until_it_is_gone() -> None:
     assert short_since("critical", "2026-10", "2026-07") == "2026-07"
     assert short_since("short", "2026-10", None) == "2026-10"
     assert short_since("ok", "2026-10", "2026-07") is None
-    assert short_since("no_data", "2026-10", "2026-07") is None
+    assert short_since("no_data", "2026-10", "2026-07") == "2026-07"
+    assert short_since("too_few", "2026-10", None) is None
 
 
 def test_a_difference_needs_both_sides() -> None:
@@ -57,9 +77,9 @@ def test_a_difference_needs_both_sides() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=12), st.sampled_from(["higher", "lower"]))
-def test_no_region_that_is_left_out_is_worse_than_one_that_is_named(values: list[float | None], better: str) -> None:
-    units = [UnitAmount(f"R{n}", Amount(value, 0, None, 1)) for n, value in enumerate(values)]
-    named = worst(units, better, 3)
+def test_no_region_that_is_left_out_is_worse_than_one_that_is_named(values: list[float | None], better: Better) -> None:
+    units = [UnitAmount(f"R{n}", of(value)) for n, value in enumerate(values)]
+    named = worst(indicator(better, None), [*units, UnitAmount("tiny", of(1e9, 3)), UnitAmount("small", of(-1e9, 3))], 3)
     shown = [unit.amount.value for unit in named]
     others = [unit.amount.value for unit in units if unit not in named and unit.amount.value is not None]
     assert None not in shown

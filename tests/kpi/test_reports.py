@@ -101,16 +101,20 @@ async def office(kpi_url: str, tmp_path: Path) -> AsyncIterator[Office]:
 
 
 async def test_a_draft_compares_a_month_with_the_last_and_with_last_years(office: Office) -> None:
-    await office.rate("2025-10-20", "NJ", 18, 2)
-    await office.rate("2026-09-30", "NJ", 15, 5)
-    await office.rate("2026-10-01", "NJ", 9, 1)
-    await office.rate("2026-10-31", "SZ", 2, 8)
-    await office.rate("2026-11-01", "SZ", 0, 9)
+    await office.rate("2025-10-20", "NJ", 180, 20)
+    await office.rate("2026-09-30", "NJ", 150, 50)
+    await office.rate("2026-10-01", "NJ", 90, 10)
+    await office.rate("2026-10-31", "SZ", 20, 80)
+    await office.rate("2026-11-01", "SZ", 0, 90)
+    await office.rate("2026-10-09", "HK", 0, 3)  # of which too little is known to be a worst region
     figure = await office.figure("2026-10")
-    assert figure["amount"] == {"value": 45.0, "numerator": 9.0, "denominator": 20.0, "sample": 20}
-    assert (figure["month_on_month"], figure["year_on_year"]) == (20.0, 35.0)
+    assert figure["amount"] == {"value": pytest.approx(9300 / 203), "numerator": 93.0, "denominator": 203.0, "sample": 203}
+    assert (figure["month_on_month"], figure["year_on_year"]) == (pytest.approx(9300 / 203 - 25), pytest.approx(9300 / 203 - 10))
     assert [point["month"] for point in figure["trend"]][:: len(figure["trend"]) - 1] == ["2025-10", "2026-10"]
-    assert [(unit["region"], unit["amount"]["value"]) for unit in figure["worst_units"]] == [("SZ", 80.0), ("NJ", 10.0)]
+    assert [(unit["region"], unit["amount"]["value"]) for unit in figure["worst_units"]] == [
+        ("SZ", 80.0),
+        ("NJ", 10.0),
+    ]  # of HK too little is known
     assert (figure["judgement"], figure["short_since"]) == ("warning", "2026-10")
     assert figure["drill"] == f"/v1/indicators/{SHARE}/value?window=month&at=2026-10-31T16:00:00Z"
 
@@ -148,8 +152,15 @@ async def test_what_is_published_stays_the_same_bytes_and_later_data_is_restated
         await office.engine.pool.execute("DELETE FROM report")
 
 
-async def test_a_report_waits_for_the_owners_comments_on_what_falls_short(office: Office) -> None:
+async def test_a_month_of_a_few_events_shows_its_value_and_is_not_judged(office: Office) -> None:
     await office.rate("2026-10-05", "NJ", 5, 5)
+    figure = await office.figure("2026-10")
+    assert (figure["amount"]["value"], figure["judgement"], figure["short_since"]) == (50.0, "too_few", None)
+    assert "too few to judge" in (await office.ask("GET", "/v1/reports/2026-10?format=html", 200)).text
+
+
+async def test_a_report_waits_for_the_owners_comments_on_what_falls_short(office: Office) -> None:
+    await office.rate("2026-10-05", "NJ", 50, 50)
     state = (await office.ask("GET", "/v1/reports/2026-10/state", 200)).json()
     assert state["state"] == "draft"
     assert SHARE in state["uncommented"]
@@ -178,13 +189,13 @@ async def test_a_report_waits_for_the_owners_comments_on_what_falls_short(office
     book = openpyxl.load_workbook(io.BytesIO((await office.ask("GET", "/v1/reports/2026-10?format=xlsx", 200)).content))
     assert "'=SUM(A1) is no excuse: <b>queue</b> too long" in [row[3] for row in book["Comments"].values]
     [row] = [row for row in book["Figures 2026-10"].values if row[1] == SHARE]
-    assert row[10:14] == (50, 5, 10, 10)
+    assert row[10:14] == (50, 50, 100, 100)
 
 
 async def test_a_shortcoming_is_followed_with_its_measures_until_it_is_gone(office: Office) -> None:
-    await office.rate("2026-08-05", "NJ", 5, 5)
-    await office.rate("2026-09-05", "NJ", 6, 4)
-    await office.rate("2026-10-05", "NJ", 10, 0)
+    await office.rate("2026-08-05", "NJ", 50, 50)
+    await office.rate("2026-09-05", "NJ", 60, 40)
+    await office.rate("2026-10-05", "NJ", 100, 0)
     await office.publish("2026-08", because="first report")
     measure = (
         await office.ask(
@@ -206,6 +217,13 @@ async def test_a_shortcoming_is_followed_with_its_measures_until_it_is_gone(offi
 
     september = await office.figure("2026-09")
     assert (september["judgement"], september["short_since"]) == ("warning", "2026-08")
+    [shown] = september["measures"]
+    assert (shown["text"], shown["owner"], shown["state"]) == ("second line until 22:00", "hotline", "done")
+    assert [(step["percent"], step["text"]) for step in shown["progress"]] == [(40, "staff found"), (100, "runs")]
+    page = (await office.ask("GET", "/v1/reports/2026-09?format=html", 200)).text
+    assert all(text in page for text in ("second line until 22:00", "100", "runs", "2026-10-01"))
+    book = openpyxl.load_workbook(io.BytesIO((await office.ask("GET", "/v1/reports/2026-09?format=xlsx", 200)).content))
+    assert any("second line until 22:00" in row for sheet in book for row in sheet.values)
     [listed] = (await office.ask("GET", "/v1/improvements?state=done", 200)).json()["items"]
     assert (listed["id"], listed["version"]) == (measure["id"], 3)
     await office.publish("2026-09", because="owners on leave")

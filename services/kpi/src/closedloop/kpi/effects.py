@@ -108,4 +108,4 @@ def is_counted(indicator: EventIndicator, catalogue: Catalogue) -> bool:
 
 
 def _outcome(indicator: Indicator, value: Value, breaches: Sequence[Breach]) -> Outcome:
-    return Outcome(value.amount, judged(indicator, value.value), breaches)
+    return Outcome(value.amount, judged(indicator, value.amount), breaches)

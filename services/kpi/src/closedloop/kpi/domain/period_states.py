@@ -13,19 +13,16 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 
-from closedloop.kpi.domain.aggregates import Quantile
 from closedloop.kpi.domain.breach import CRITICAL, FINE, UNKNOWN, WARNING, Judgement
-from closedloop.kpi.domain.catalogue import EventIndicator, Granularity, Indicator
+from closedloop.kpi.domain.catalogue import Granularity, Indicator
 from closedloop.kpi.domain.control import joined, unchanged
-from closedloop.kpi.domain.report import Amount, judged
+from closedloop.kpi.domain.report import Amount, is_enough, judged
 from closedloop.kpi.domain.report import Judgement as Judged
 from closedloop.kpi.domain.statement import Series, Statement, period_statement_of, series_key
 from closedloop.kpi.domain.states import Evidence, walk
 from closedloop.kpi.domain.stating import NO_MASKS, MasksOf
 from closedloop.kpi.domain.windows import Window, window_start
 
-MINIMUM_EVENTS: Final = 30
-"""A share, mean or quantile of events is known from so many on: one order that fails is no month of failures."""
 ESCALATE_AFTER_MINUTES: Final = 24 * 60
 """How long a breach of a period may stand until it is said again: its figure was late by days already."""
 _WINDOWS: Final[dict[Granularity, Window]] = {
@@ -56,14 +53,6 @@ def last_ends(window: Window, minute: int, zone: ZoneInfo) -> tuple[int, int]:
     """Where the last two periods end that are over at the minute, the earlier first."""
     last = window_start(window, minute + 1, zone)
     return window_start(window, last, zone), last
-
-
-def is_known(indicator: Indicator, amount: Amount) -> bool:
-    """Whether the amount says enough to be judged."""
-    is_sampled = isinstance(indicator, EventIndicator) and (
-        indicator.denominator is not None or isinstance(indicator.numerator, Quantile)
-    )
-    return amount.value is not None and amount.sample >= (MINIMUM_EVENTS if is_sampled else 1)
 
 
 def state(
@@ -99,7 +88,7 @@ def state(
 
 def newest_known(indicator: Indicator, two: Sequence[PeriodAmount]) -> PeriodAmount | None:
     """On which of these figures, the earlier first, the indicator rests."""
-    return next((one for one in reversed(two) if is_known(indicator, one.amount)), None)
+    return next((one for one in reversed(two) if is_enough(indicator, one.amount)), None)
 
 
 def _state(
@@ -133,7 +122,7 @@ def _judged(indicator: Indicator, newest: PeriodAmount | None, last: PeriodAmoun
     # a value without parts stands over 1: that is what it says
     numerator = amount.value if amount.numerator is None else amount.numerator
     denominator = amount.denominator if amount.denominator is not None or amount.value is None else 1.0
-    rank = UNKNOWN if newest is None else _RANKS.get(judged(indicator, amount.value), FINE)
+    rank = UNKNOWN if newest is None else _RANKS.get(judged(indicator, amount), FINE)
     return Judgement(
         ends=np.array([upto], dtype=np.int64),
         enters=np.array([rank], dtype=np.int8),

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
-from closedloop.kpi.domain.catalogue import Indicator
+from closedloop.kpi.domain.aggregates import Quantile
+from closedloop.kpi.domain.catalogue import EventIndicator, Indicator
 
-Judgement = Literal["ok", "short", "warning", "critical", "no_data", "not_judged"]
-"""`short`: worse than the target, and no warning yet. `not_judged`: the catalogue has neither target nor levels for it."""
+Judgement = Literal["ok", "short", "warning", "critical", "too_few", "no_data", "not_judged"]
+"""`short`: worse than the target, and no warning yet. `too_few`: it has a value, from too few events to say anything. `not_judged`:
+the catalogue has neither target nor levels for it."""
+MINIMUM_EVENTS: Final = 30
+"""A share, mean or quantile of events is judged from so many on: one order that fails is no month of failures."""
 SHORTCOMINGS: Final[frozenset[Judgement]] = frozenset({"short", "warning", "critical"})
+UNKNOWN: Final[frozenset[Judgement]] = frozenset({"too_few", "no_data"})
 TREND_MONTHS: Final = 13
 """So many months stand in a trend: the report's own, and back to the same month of the year before."""
 WORST_UNITS: Final = 5
@@ -166,8 +171,17 @@ class Report:
         return [figure for figure in self.figures if figure.judgement in SHORTCOMINGS and not figure.comments]
 
 
-def judged(indicator: Indicator, value: float | None) -> Judgement:
-    """A month's value against the entry's levels, the worst first."""
+def is_enough(indicator: Indicator, amount: Amount) -> bool:
+    """Whether the amount says enough to be judged."""
+    is_sampled = isinstance(indicator, EventIndicator) and (
+        indicator.denominator is not None or isinstance(indicator.numerator, Quantile)
+    )
+    return amount.value is not None and amount.sample >= (MINIMUM_EVENTS if is_sampled else 1)
+
+
+def judged(indicator: Indicator, amount: Amount) -> Judgement:
+    """A month's figure against the entry's levels, the worst first."""
+    value = amount.value
     levels: tuple[tuple[Judgement, float | None], ...] = (
         ("critical", indicator.critical),
         ("warning", indicator.warning),
@@ -177,6 +191,8 @@ def judged(indicator: Indicator, value: float | None) -> Judgement:
         return "not_judged"
     if value is None:
         return "no_data"
+    if not is_enough(indicator, amount):
+        return "too_few"
     return next((name for name, level in levels if level is not None and _is_worse(value, level, indicator.better)), "ok")
 
 
@@ -185,10 +201,11 @@ def difference(now: Amount, before: Amount) -> float | None:
     return None if now.value is None or before.value is None else now.value - before.value
 
 
-def worst(units: Iterable[UnitAmount], better: str, most: int = WORST_UNITS) -> list[UnitAmount]:
-    """The regions with the worst values, the worst first; equal ones by their code. Those without a value are left out."""
-    known = [unit for unit in units if unit.amount.value is not None]
-    sign = 1 if better == "higher" else -1
+def worst(indicator: Indicator, units: Iterable[UnitAmount], most: int = WORST_UNITS) -> list[UnitAmount]:
+    """The regions with the worst values, the worst first; equal ones by their code. Those of which too little is known are left
+    out."""
+    known = [unit for unit in units if is_enough(indicator, unit.amount)]
+    sign = 1 if indicator.better == "higher" else -1
     return sorted(known, key=lambda unit: (sign * (unit.amount.value or 0.0), unit.region))[:most]
 
 
@@ -205,7 +222,10 @@ def in_sections(figures: Iterable[tuple[Indicator, Figure]]) -> list[Section]:
 
 
 def short_since(judgement: Judgement, month: Month, open_since: Month | None) -> Month | None:
-    """The month from which it falls short: the one in which its open shortcoming began, or this one."""
+    """The month from which it falls short: the one in which its open shortcoming began, or this one. A month of which too little is
+    known ends none."""
+    if judgement in UNKNOWN:
+        return open_since
     return (open_since or month) if judgement in SHORTCOMINGS else None
 
 

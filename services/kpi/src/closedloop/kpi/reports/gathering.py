@@ -71,7 +71,7 @@ class Gathering:
         values = await self._values.series(indicator, WINDOW, ends, (), {})
         trend = [MonthAmount(one, value.amount) for one, value in zip(months, values, strict=True)]
         amount = trend[-1].amount
-        judgement = report.judged(indicator, amount.value)
+        judgement = report.judged(indicator, amount)
         return Figure(
             indicator_id=indicator.id,
             name_en=indicator.name_en,
@@ -92,7 +92,7 @@ class Gathering:
             month_on_month=report.difference(amount, trend[-2].amount),
             year_on_year=report.difference(amount, trend[0].amount),
             trend=trend,
-            worst_units=report.worst(await self._units(indicator, end), indicator.better),
+            worst_units=report.worst(indicator, await self._units(indicator, end)),
             breaches=added.breaches.get(indicator.id, ()),
             short_since=report.short_since(judgement, month, added.open_since.get(indicator.id)),
             comments=added.comments.get(indicator.id, ()),

@@ -11,6 +11,7 @@ COLOURS: Final[dict[Judgement, str]] = {
     "short": "#c9a227",
     "warning": "#d97b1f",
     "critical": "#b8352c",
+    "too_few": "#b7bec6",
     "no_data": "#9aa3ad",
     "not_judged": "#5b7ea8",
 }
@@ -19,6 +20,7 @@ WORDS: Final[dict[Judgement, str]] = {
     "short": "target missed",
     "warning": "warning",
     "critical": "critical",
+    "too_few": "too few to judge",
     "no_data": "no data",
     "not_judged": "no target",
 }

@@ -17,7 +17,7 @@ from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain import report as rules
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.months import bounds, earlier, is_month, month_of
-from closedloop.kpi.domain.report import SHORTCOMINGS, Month, Report, Restated
+from closedloop.kpi.domain.report import SHORTCOMINGS, UNKNOWN, Month, Report, Restated
 from closedloop.kpi.domain.windows import minute_of, time_of
 from closedloop.kpi.reports import forms, schemas, store
 from closedloop.kpi.reports.gathering import Added, Gathering
@@ -134,7 +134,7 @@ class Reports:
                 )
             await store.publish(connection, month, published, principal.subject, body.because)
             short = {f.indicator_id: f.short_since for f in report.figures if f.short_since is not None}
-            fine = [f.indicator_id for f in report.figures if f.judgement not in SHORTCOMINGS and f.judgement != "no_data"]
+            fine = [f.indicator_id for f in report.figures if f.judgement not in SHORTCOMINGS | UNKNOWN]
             await store.follow_shortcomings(connection, month, short, fine)
             head = await store.read_head(connection, month)
             return 200, _head(head).model_dump(mode="json")
