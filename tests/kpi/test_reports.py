@@ -134,7 +134,7 @@ async def test_what_is_published_stays_the_same_bytes_and_later_data_is_restated
         assert now.headers["ETag"] == before.headers["ETag"]
         assert now.headers["Repr-Digest"] == before.headers["Repr-Digest"]
     restated = (await office.ask("GET", "/v1/reports/2026-10/restatement", 200)).json()
-    assert restated["sha256"] == head["sha256"]
+    assert (restated["sha256"], restated["is_counted"]) == (head["sha256"], True)
     item = next(item for item in restated["items"] if item["indicator_id"] == SHARE)
     assert item["published"] == {"value": 5.0, "numerator": 5.0, "denominator": 100.0, "sample": 100}
     assert item["now"] == {"value": pytest.approx(1500 / 110), "numerator": 15.0, "denominator": 110.0, "sample": 110}
@@ -150,6 +150,14 @@ async def test_what_is_published_stays_the_same_bytes_and_later_data_is_restated
         await office.engine.pool.execute("UPDATE report SET note = 'x' WHERE month = '2026-10'")
     with pytest.raises(asyncpg.CheckViolationError, match="is published"):
         await office.engine.pool.execute("DELETE FROM report")
+
+
+async def test_events_that_are_kept_no_longer_restate_nothing(office: Office) -> None:
+    await office.rate("2025-08-05", "NJ", 95, 5)
+    await office.publish("2025-08", because="first report")
+    await office.engine.pool.execute("DELETE FROM segment")  # as compaction does after KPI_RETENTION_DAYS
+    restated = (await office.ask("GET", "/v1/reports/2025-08/restatement", 200)).json()
+    assert (restated["items"], restated["is_counted"]) == ([], False)
 
 
 async def test_a_month_of_a_few_events_shows_its_value_and_is_not_judged(office: Office) -> None:

@@ -90,7 +90,7 @@ class Assembler:
                 settings.max_exported_series,
             ),
             values=values,
-            reports=Reports(pool, gathering_by, catalogue, self._history, zone),
+            reports=Reports(pool, gathering_by, catalogue, self._history, zone, settings.retention),
             states=States(pool, catalogue),
             backtests=Backtests(pool, reader, zone),
         )

@@ -106,3 +106,6 @@ class Restatement(BaseModel):
     month: str
     sha256: str = Field(description="of the report as it was published")
     items: list[RestatedItem]
+    is_counted: bool = Field(
+        description="whether the month's events are still kept (KPI_RETENTION_DAYS); where not, only reported figures are compared"
+    )

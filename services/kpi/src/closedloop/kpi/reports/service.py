@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -36,13 +36,16 @@ class Reports:
         catalogue: Catalogue,
         history: CatalogueHistory,
         zone: ZoneInfo,
+        retention: timedelta,
     ) -> None:
-        """`catalogue`: today's; a month goes by that of its last day, with the formulas, targets and levels of then."""
+        """`catalogue`: today's; a month goes by that of its last day, with the formulas, targets and levels of then. `retention`:
+        so long what was counted is kept."""
         self._pool = pool
         self._gathering_by = gathering_by
         self._catalogue = catalogue
         self._history = history
         self._zone = zone
+        self._retention = retention
 
     # --- reading ---
 
@@ -89,7 +92,10 @@ class Reports:
             raise NotFound(f"The report of {month} is not published, so there is nothing to restate.")
         items = await self._restated(month, content)
         return schemas.Restatement(
-            month=month, sha256=head.sha256, items=[schemas.RestatedItem.model_validate(item) for item in items]
+            month=month,
+            sha256=head.sha256,
+            items=[schemas.RestatedItem.model_validate(item) for item in items],
+            is_counted=self._is_counted(month),
         )
 
     # --- writing ---
@@ -209,9 +215,18 @@ class Reports:
         return await gathering.report(month, minute_of(now), now, added, restated)
 
     async def _restated(self, month: Month, content: bytes) -> list[Restated]:
-        figures = {figure.indicator_id: figure for figure in forms.from_json(content).figures}
+        is_counted = self._is_counted(month)
+        figures = {
+            figure.indicator_id: figure
+            for figure in forms.from_json(content).figures
+            if is_counted or figure.collection not in ("events", "derived")
+        }
         gathering = await self._gathering(month)
         return rules.restated(month, figures, await gathering.amounts(month, list(figures)))
+
+    def _is_counted(self, month: Month) -> bool:
+        """Whether all that was counted in it is still there: what has gone is no later data."""
+        return bounds(month, self._zone)[0] >= minute_of(datetime.now(UTC) - self._retention)
 
     async def _gathering(self, month: Month) -> Gathering:
         today = datetime.now(self._zone).date()
