@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from closedloop.kpi.domain.aggregates import Distinct, Quantile
+from closedloop.kpi.domain.catalogue import EventIndicator
 from closedloop.kpi.domain.columns import CONSUMED
 from closedloop.kpi.domain.quantiles import ERROR
 from kpi.events import frame, sums, value
@@ -315,6 +316,57 @@ def test_a_count_a_sum_a_ratio_and_a_mean_are_among_them() -> None:
 
 def test_every_topic_that_is_consumed_is_measured() -> None:
     assert set(SHIPPED.topics) == {topic.name for topic in CONSUMED}
+
+
+VOLUMES = frozenset(
+    {
+        "billing_refunds",
+        "boss_incidents",
+        "broadband_complaints",
+        "broadband_customers",
+        "broadband_fault_reports",
+        "broadband_mass_outages",
+        "business_hall_complaints",
+        "business_support_complaints",
+        "complaining_customers",
+        "complaints_registered",
+        "customers",
+        "ec_chat_customers",
+        "ec_complaints",
+        "enquiries_registered",
+        "fault_repair_workload",
+        "fault_reports",
+        "gotone_customers_suspended",
+        "leased_line_circuits",
+        "leased_line_complaints",
+        "leased_line_fault_reports",
+        "new_service_complaints",
+        "promotion_complaints",
+        "promotion_participants",
+        "recoveries_queued",
+        "regulator_complaints",
+        "resumptions",
+        "sms_ratings",
+        "suspensions",
+        "tariff_complaints",
+        "tariffs_on_sale",
+        "tickets_opened",
+        "valued_customers_suspended",
+    }
+)
+"""How much there is of something: neither good nor bad, and more with more customers. Their rates are judged."""
+
+
+def test_whatever_is_no_volume_has_a_target_and_a_level_that_warns() -> None:
+    bare = {
+        one.id
+        for one in SHIPPED.indicators
+        if one.target is None
+        or (
+            one.warning is None and not (isinstance(one, EventIndicator) and (one.threshold is not None or one.control is not None))
+        )
+    }
+    assert bare == VOLUMES
 
 
 def test_no_threshold_stands_on_a_plain_count() -> None:
