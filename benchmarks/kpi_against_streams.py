@@ -30,6 +30,7 @@ from typing import Final
 
 import asyncpg
 import uvloop
+from bars import Bars
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from kpi_throughput import count_events, fresh_database
@@ -222,14 +223,16 @@ def main() -> None:
         postgres.stop()
         shutil.rmtree(folder, ignore_errors=True)
     # each ratio is of neighbours in time: what else the machine does weighs on both
+    bars = Bars()
     pairs = list(zip(found["peer"], found["single"], strict=False))
     if pairs:
         faster = statistics.median(single["rate"] / peer["rate"] for peer, single in pairs)
         leaner = statistics.median(single["cpu"] / peer["cpu"] for peer, single in pairs)
-        print(f"events/s of the peer's warm half     {faster:.2f} (bar: at least 1.00)")
-        print(f"CPU per event of the peer's          {leaner:.2f} (bar: at most 0.80)")
+        bars.at_least("events/s, of the peer's warm half", faster, 1.0)
+        bars.at_most("CPU per event, of the peer's", leaner, 0.8)
     full = statistics.median(f["rate"] / s["rate"] for s, f in zip(found["single"], found["full"], strict=True))
-    print(f"full catalogue, of the single's rate {full:.2f} (bar: at least 0.50)")
+    bars.at_least("full catalogue, of the single's rate", full, 0.5)
+    bars.exit()
 
 
 if __name__ == "__main__":

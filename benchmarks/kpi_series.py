@@ -17,7 +17,6 @@ import os
 import random
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,6 +30,7 @@ import asyncpg
 import httpx2
 import numpy as np
 import polars as pl
+from bars import Bars
 from fastapi import FastAPI
 
 import closedloop.kpi
@@ -60,6 +60,8 @@ from closedloop.local.ports import free_port
 from closedloop.local.postgres import PostgresServer
 
 BAR_MS = 50.0
+MOST_OF_AN_HOUR = 2.0
+"""So much may the reading of a year's window take of that of an hour's."""
 DAYS = 365
 TOPIC = "evaluations"
 INDICATOR = "dissatisfied_share"
@@ -152,7 +154,7 @@ async def nothing(_: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-async def measure(url: str, folder: Path, buckets: int, count: int) -> bool:
+async def measure(url: str, folder: Path, buckets: int, count: int) -> Bars:
     settings = KpiSettings()
     catalogue = load_catalogue()
     pool = await create_pool(url, "kpi")
@@ -198,9 +200,11 @@ async def measure(url: str, folder: Path, buckets: int, count: int) -> bool:
     everything = [taken for times in warm.values() for taken in times]
     p50, p99 = percentile(everything, 0.5), percentile(everything, 0.99)
     print(f"cold: p50 {percentile(cold, 0.5):.0f} ms, at most {max(cold):.0f} ms")
-    print(f"a year's window {year:.1f} ms, an hour's {hour:.1f} ms: {year / hour:.1f} times")
-    print(f"warm: p50 {p50:.1f} ms, p99 {p99:.1f} ms (bar: {BAR_MS:.0f} ms)")
-    return p99 <= BAR_MS
+    print(f"a year's window {year:.1f} ms, an hour's {hour:.1f} ms; warm p50 {p50:.1f} ms")
+    bars = Bars()
+    bars.at_most("a year's window, of an hour's", year / hour, MOST_OF_AN_HOUR)
+    bars.at_most("warm p99", p99, BAR_MS, " ms")
+    return bars
 
 
 async def fresh_database(admin_url: str) -> tuple[str, str]:
@@ -227,12 +231,11 @@ def main() -> None:
         admin, url = asyncio.run(fresh_database(postgres.admin_url))
         os.environ["DATABASE_URL"] = admin
         migrate("kpi", url, Path(closedloop.kpi.__file__).parent / "migrations")
-        kept = asyncio.run(measure(url, folder, options.buckets, options.requests))
+        bars = asyncio.run(measure(url, folder, options.buckets, options.requests))
     finally:
         postgres.stop()
         shutil.rmtree(folder, ignore_errors=True)
-    if not kept:
-        sys.exit("the bar was missed")
+    bars.exit()
 
 
 if __name__ == "__main__":

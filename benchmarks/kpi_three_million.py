@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import uvloop
+from bars import Bars
 from kpi_throughput import fresh_database
 
 from closedloop.common.kafka.client import KafkaSettings
@@ -32,7 +33,7 @@ from kpi import one_process, recount
 THIRDS = 3
 
 
-async def compare(kafka: KafkaSettings, url: str, records: int, expected: recount.Recount) -> None:
+async def compare(kafka: KafkaSettings, url: str, records: int, expected: recount.Recount) -> Bars:
     calm_collector()
     pool = await create_pool(url, "kpi")
     seconds = []
@@ -45,10 +46,12 @@ async def compare(kafka: KafkaSettings, url: str, records: int, expected: recoun
     await pool.close()
     wrong = {group for group in found.keys() | expected.groups.keys() if found.get(group) != expected.groups.get(group)}
     print(f"{len(expected.groups):,} groups, {expected.repeated:,} duplicates, {expected.late:,} a day late")
-    print(f"groups that differ from a plain recomputation  {len(wrong)} (bar: 0)")
-    print(f"rate of the last third, of the first's         {seconds[0] / seconds[-1]:.2f} (bar: at least 0.80)")
     if wrong:
-        sys.exit(f"for example {sorted(wrong)[:3]}")
+        print(f"for example {sorted(wrong)[:3]}")
+    bars = Bars()
+    bars.at_most("groups that differ from a plain recomputation", len(wrong), 0)
+    bars.at_least("rate of the last third, of the first's", seconds[0] / seconds[-1], 0.8)
+    return bars
 
 
 def main() -> None:
@@ -66,11 +69,12 @@ def main() -> None:
         expected = one_process.produce(kafka, options.events, 5)
         url = asyncio.run(fresh_database(postgres.admin_url, "bench_three_million"))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(compare(kafka, url, options.events, expected))
+            bars = runner.run(compare(kafka, url, options.events, expected))
     finally:
         broker.stop()
         postgres.stop()
         shutil.rmtree(folder, ignore_errors=True)
+    bars.exit()
 
 
 if __name__ == "__main__":
