@@ -46,7 +46,6 @@ from closedloop.kpi.domain.buckets import Bucketing, encode, needed_columns
 from closedloop.kpi.domain.catalogue import Catalogue
 from closedloop.kpi.domain.columns import COLUMNS, MINUTE
 from closedloop.kpi.domain.cover import Calendar
-from closedloop.kpi.domain.rolling import figures_over_windows
 from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.main import calm_collector
 from closedloop.kpi.measurements import Measurements
@@ -192,8 +191,7 @@ async def measure(url: str, folder: Path, buckets: int, count: int) -> Bars:
         end = int(TODAY.timestamp()) // 60
 
         async def window(start: int) -> None:
-            found = await reader.buckets(TOPIC, share.measures, ("region",), [(start, end)])
-            figures_over_windows(found, (), [(start, end)], share.parts)
+            await reader.figures(TOPIC, share.parts, ("region",), [(start, end)])
 
         year, hour = [await time_of(functools.partial(window, start), 50) for start in (end - DAYS * 1440, end - 60)]
     await pool.close()

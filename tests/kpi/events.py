@@ -25,7 +25,7 @@ def sums(indicator: EventIndicator, events: pl.DataFrame) -> tuple[float, float 
     """(numerator, denominator, sample) over all the events."""
     minute = events[MINUTE].item(0)
     buckets = Bucketing.of(Catalogue([indicator]), indicator.topic).fold(events)
-    figures = figures_over_windows(buckets, (), [(minute, minute + 1)], indicator.parts).row(0, named=True)
+    figures = figures_over_windows([buckets], (), [(minute, minute + 1)], indicator.parts).row(0, named=True)
     return figures["numerator"], figures.get("denominator"), figures["sample"]
 
 

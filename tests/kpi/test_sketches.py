@@ -160,9 +160,9 @@ def test_figures_are_the_same_however_events_were_cut_merged_and_rolled_up(event
     whole = folded(events)
     for indicator in CATALOGUE.from_events:
         for keys in ((), ("region",)):
-            plain = figures_over_windows(whole, keys, [(0, 1440)], indicator.parts)
+            plain = figures_over_windows([whole], keys, [(0, 1440)], indicator.parts)
             for other in (together, hours, days):
-                assert figures_over_windows(other, keys, [(0, 1440)], indicator.parts).equals(plain)
+                assert figures_over_windows([other], keys, [(0, 1440)], indicator.parts).equals(plain)
 
 
 @settings(max_examples=20)
@@ -171,8 +171,8 @@ def test_windows_that_slide_tell_what_each_tells_alone(events: list[Order]) -> N
     windows = [(start, start + length) for start in range(0, 300, 97) for length in (1, 60, 100, 301)]
     buckets = folded(events)
     for indicator in CATALOGUE.from_events:
-        sliding = figures_over_windows(buckets, (), windows, indicator.parts).drop("window")
-        alone = [figures_over_windows(buckets, (), [window], indicator.parts).drop("window") for window in windows]
+        sliding = figures_over_windows([buckets], (), windows, indicator.parts).drop("window")
+        alone = [figures_over_windows([buckets], (), [window], indicator.parts).drop("window") for window in windows]
         assert sliding.equals(pl.concat(alone))
 
 
@@ -182,7 +182,7 @@ def test_figures_are_those_of_a_plain_count(events: list[Order]) -> None:
     buckets = folded(events)
 
     def figures(indicator: EventIndicator) -> dict[str, Any]:
-        return figures_over_windows(buckets, (), [(0, 1440)], indicator.parts).row(0, named=True)
+        return figures_over_windows([buckets], (), [(0, 1440)], indicator.parts).row(0, named=True)
 
     customers = {who for _, who, *_ in events}
     failing = {who for _, who, _, failed, _ in events if failed}

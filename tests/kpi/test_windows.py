@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from closedloop.kpi.domain.rolling import over_windows
+from closedloop.kpi.domain.measures import Measure
+from closedloop.kpi.domain.rolling import figures_over_windows
 from closedloop.kpi.domain.windows import MOST_POINTS, TooManyPoints, back, minute_of, natural, points, time_of, window_start
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -79,6 +80,7 @@ def test_a_step_that_is_none_is_refused(step: str) -> None:
         points(0, 1, step, SHANGHAI)
 
 
+SUM = {"sum": Measure("sum", "evaluations", frozenset(), pl.col("sum"))}
 Rows = list[tuple[str | None, int, float]]
 quantity = st.one_of(st.integers(0, 1000).map(float), st.floats(0, 1000, allow_nan=False))
 buckets = st.lists(st.tuples(st.sampled_from(["NJ", "SZ", None]), st.integers(0, 50), quantity), max_size=30)
@@ -91,21 +93,21 @@ def test_sums_over_many_windows_equal_sums_over_each(
     rows: list[tuple[str | None, int, float]], asked: list[tuple[int, int]]
 ) -> None:
     frame = pl.DataFrame(rows, schema={"region": pl.String, "minute": pl.Int32, "sum": pl.Float64}, orient="row")
-    rolled = over_windows(frame, ["region"], asked)
+    rolled = figures_over_windows([frame], ["region"], asked, SUM)
     found = {(row["region"], row["window"]): row["sum"] for row in rolled.iter_rows(named=True)}
     for region in {row[0] for row in rows}:
         for number, (start, end) in enumerate(asked):
             plain = sum(value for where, minute, value in rows if where == region and start <= minute < end)
             assert found.pop((region, number)) == pytest.approx(plain, abs=0 if plain == 0 else 1e-9)
     assert not found
-    whole = over_windows(frame.drop("region"), [], asked)
+    whole = figures_over_windows([frame.drop("region")], [], asked, SUM)
     assert len(whole) == len(asked)
 
 
 def test_nothing_leaves_no_dust() -> None:
     rows = [("NJ", minute, random.Random(1).random()) for minute in range(50)]
     frame = pl.DataFrame(rows, schema={"region": pl.String, "minute": pl.Int32, "sum": pl.Float64}, orient="row")
-    assert over_windows(frame, ["region"], [(0, 50), (60, 70)])["sum"].to_list()[1] == 0.0
+    assert figures_over_windows([frame], ["region"], [(0, 50), (60, 70)], SUM)["sum"].to_list()[1] == 0.0
 
 
 def test_now_is_a_minute_of_utc() -> None:

@@ -14,8 +14,9 @@ from closedloop.kpi.domain.backtest import Breach
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.months import bounds, earlier, month_of
 from closedloop.kpi.domain.report import Amount, Judgement, Month, judged
+from closedloop.kpi.domain.rolling import figures_over_windows
 from closedloop.kpi.domain.windows import minute_of, time_of
-from closedloop.kpi.event_values import EventValues, values_over
+from closedloop.kpi.event_values import EventValues, values_of
 from closedloop.kpi.measurements import Measurements
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.replay import Replayed, replay
@@ -89,7 +90,8 @@ class Effects:
         return _outcome(indicator, value, breaches)
 
     async def _replayed(self, indicator: EventIndicator, replayed: Replayed, start: int, end: int) -> Outcome:
-        [value] = await asyncio.to_thread(values_over, indicator, replayed.buckets, [(start, end)], ())
+        figures = await asyncio.to_thread(figures_over_windows, [replayed.buckets], (), [(start, end)], indicator.parts)
+        [value] = values_of(indicator, figures, [(start, end)], ())
         breaches = await self._breaches(Backtests(self._pool, replayed, self._zone), indicator, start, end)
         return _outcome(indicator, value, breaches)
 

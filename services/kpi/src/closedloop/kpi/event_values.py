@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
-from closedloop.kpi.domain.rolling import figures_over_windows
-from closedloop.kpi.domain.windows import MOST_POINTS, TooManyPoints, Window, window_start
+from closedloop.kpi.domain.windows import MOST_POINTS, Window, window_start
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.value import REGION, Filters, Value
 
@@ -39,10 +38,10 @@ class EventValues:
             return []
         windows = [(window_start(window, end, self._zone), end) for end in ends]
         dimensions = self._dimensions(indicator, {**filters, **dict.fromkeys(group_by, ())})
-        buckets = await self._reader.buckets(indicator.topic, indicator.measures, dimensions, windows, filters, group_by)
-        if group_by and buckets.select(group_by).n_unique() * len(ends) > MOST_POINTS:
-            raise TooManyPoints
-        return await asyncio.to_thread(values_over, indicator, buckets, windows, group_by)
+        figures = await self._reader.figures(
+            indicator.topic, indicator.parts, dimensions, windows, filters, group_by, most_rows=MOST_POINTS
+        )
+        return await asyncio.to_thread(values_of, indicator, figures, windows, group_by)
 
     def _dimensions(self, indicator: EventIndicator, filters: Mapping[str, object]) -> tuple[str, ...]:
         """What to read: with the region always, so that one shape of the buckets serves most questions."""
@@ -50,11 +49,10 @@ class EventValues:
         return tuple(sorted(wanted))
 
 
-def values_over(
-    indicator: EventIndicator, buckets: pl.DataFrame, windows: Sequence[tuple[int, int]], group_by: Sequence[str]
+def values_of(
+    indicator: EventIndicator, figures: pl.DataFrame, windows: Sequence[tuple[int, int]], group_by: Sequence[str]
 ) -> list[Value]:
-    """One value per group and window [start, end), in minutes, from buckets of which none lies across a window's edge."""
-    figures = figures_over_windows(buckets, group_by, windows, indicator.parts)
+    """One value per group and window [start, end), in minutes, from what `figures_over_windows` says of the indicator's parts."""
     # a group's rows stand together, one a window
     groups = figures.select(group_by).gather_every(max(1, len(windows))).rows(named=True) if group_by else [{}]
     numerators, denominators = (figures.get_column(name, default=None) for name in ("numerator", "denominator"))

@@ -21,7 +21,6 @@ from closedloop.kpi import gauge_store as store
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.entries import ALL_DIMENSIONS
 from closedloop.kpi.domain.exporting import LEVELS, SAMPLE, STATE, Group, Row, exported_by, is_alarming, merged, shows_state, within
-from closedloop.kpi.domain.rolling import figures_over_windows
 from closedloop.kpi.domain.windows import Window, minute_of, window_start
 from closedloop.kpi.period_figures import PeriodFigures
 from closedloop.kpi.reading import BucketReader
@@ -105,8 +104,7 @@ class Gauges:
             indicators = self._catalogue.on(topic)
             measures = {measure.name: measure for measure in self._catalogue.measures(topic)}
             for by in sorted({(), *map(exported_by, indicators)}):
-                buckets = await self._reader.buckets(topic, list(measures.values()), by, [(start, end)], group_by=by)
-                total = await asyncio.to_thread(figures_over_windows, buckets, by, [(start, end)], measures)
+                total = await self._reader.figures(topic, measures, by, [(start, end)], group_by=by)
                 if not by:
                     rows += _whole(indicators, total)
                 own = [indicator for indicator in indicators if exported_by(indicator) == by]

@@ -19,6 +19,8 @@ from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.columns import MINUTE
 from closedloop.kpi.domain.cover import Calendar, Cover, Minutes, by_minutes, cover
 from closedloop.kpi.domain.measures import Measure
+from closedloop.kpi.domain.rolling import figures_over_windows
+from closedloop.kpi.domain.windows import TooManyPoints
 from closedloop.kpi.value import Filters
 
 SEGMENTS_AT_ONCE: Final = 32
@@ -54,53 +56,63 @@ class BucketReader:
         wanted = self._watched[indicator.topic]
         wanted = wanted if set(indicator.measures) <= set(wanted) else indicator.measures
         covered = by_minutes([(from_minute, to_minute)])
-        frame = await self._read(indicator.topic, wanted, tuple(group_by), covered, {}, group_by, is_each=True)
+        [frame] = await self._read(indicator.topic, tuple(group_by), [(wanted, covered)], {}, group_by, is_each=True)
         sums = frame.select(
             pl.col(group_by).cast(pl.String), pl.col(MINUTE), **{name: pl.col(part.name) for name, part in indicator.parts.items()}
         )
         return added_up([sums], group_by).filter(pl.col("sample") != 0).select(sums.columns)
 
-    async def buckets(
+    async def figures(
         self,
         topic: str,
-        measures: Sequence[Measure],
+        parts: Mapping[str, Measure],
         dimensions: Sequence[str],
         windows: Windows,
         filters: Filters | None = None,
         group_by: Sequence[str] = (),
+        most_rows: int | None = None,
     ) -> pl.DataFrame:
-        """What merges to the measures over each of the windows: `group_by`, `minute`, `cell` and the measures by name, of buckets
-        none of which lies across a window's edge. `dimensions` are those of the filters and groups at least: with more, one shape
-        of the buckets serves more questions."""
-        covered = cover(windows, self._calendar, by_hours=any(measure.is_sketch for measure in measures))
-        return await self._read(topic, measures, tuple(dimensions), covered, filters or {}, group_by)
+        """One row per group and window, as of `figures_over_windows`. `dimensions` are those of the filters and groups at least:
+        with more, one shape of the buckets serves more questions. Raises TooManyPoints beyond `most_rows`.
+
+        Each sketch is read by itself: of its many rows no other measure has anything to say.
+        """
+        sums = {name: measure for name, measure in parts.items() if not measure.is_sketch}
+        sketches = dict.fromkeys(measure for measure in parts.values() if measure.is_sketch)
+        wanted = [(tuple(sums.values()), cover(windows, self._calendar))]
+        wanted += [((sketch,), cover(windows, self._calendar, by_hours=True)) for sketch in sketches]
+        frames = await self._read(topic, tuple(dimensions), wanted, filters or {}, group_by)
+        if most_rows is not None and group_by and frames[0].select(group_by).n_unique() * len(windows) > most_rows:
+            raise TooManyPoints  # whatever a sketch knows of was counted, too
+        return await asyncio.to_thread(figures_over_windows, frames, group_by, windows, parts)
 
     async def _read(
         self,
         topic: str,
-        measures: Sequence[Measure],
         dimensions: tuple[str, ...],
-        covered: Cover,
+        wanted: Sequence[tuple[Sequence[Measure], Cover]],
         filters: Filters,
         group_by: Sequence[str],
         is_each: bool = False,
-    ) -> pl.DataFrame:
-        names = tuple(sorted(measure.name for measure in measures))
+    ) -> list[pl.DataFrame]:
+        """Of each of the wanted: `group_by`, `minute`, `cell` and the measures by name, of buckets in its cover, at one moment."""
         book = self._books.setdefault((topic, dimensions), SeriesBook(dimensions))
-        parts: list[tuple[list[Block], Minutes]] = []
+        parts: list[tuple[tuple[str, ...], list[tuple[list[Block], Minutes]]]] = []
         async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-            if await store.read_zone(connection) not in (None, self._calendar.name):
-                covered = by_minutes([(start, end) for part in covered for start, end in part.tolist()])
-            for grain, ranges in _grains(covered):
-                shape = Shape(topic, dimensions, grain, names)
-                parts.append((await self._blocks(connection, shape, ranges, book), ranges))
-        wanted = book.matching(filters)
+            is_rolled_up = await store.read_zone(connection) in (None, self._calendar.name)
+            for measures, covered in wanted:
+                if not is_rolled_up:
+                    covered = by_minutes([(start, end) for part in covered for start, end in part.tolist()])
+                names = tuple(sorted({measure.name for measure in measures}))
+                shapes = [(Shape(topic, dimensions, grain, names), ranges) for grain, ranges in _grains(covered)]
+                parts.append((names, [(await self._blocks(connection, shape, ranges, book), ranges) for shape, ranges in shapes]))
+        series = book.matching(filters)
 
-        def gather() -> pl.DataFrame:
-            parts_found = [one for blocks, ranges in parts for one in find(blocks, ranges, wanted, is_each)]
-            return gathered(parts_found, book, names, group_by)
+        def gather(names: tuple[str, ...], of_grains: list[tuple[list[Block], Minutes]]) -> pl.DataFrame:
+            met = [one for blocks, ranges in of_grains for one in find(blocks, ranges, series, is_each)]
+            return gathered(met, book, names, group_by)
 
-        return await asyncio.to_thread(gather)
+        return [await asyncio.to_thread(gather, *part) for part in parts]
 
     async def _blocks(self, connection: Connection, shape: Shape, ranges: Minutes, book: SeriesBook) -> list[Block]:
         ids = await store.read_ids(connection, shape.topic, shape.grain, _days(ranges))

@@ -22,42 +22,32 @@ Places = NDArray[np.int64]
 
 
 def figures_over_windows(
-    buckets: pl.DataFrame, keys: Sequence[str], windows: Sequence[tuple[int, int]], parts: Mapping[str, Measure]
+    frames: Sequence[pl.DataFrame], keys: Sequence[str], windows: Sequence[tuple[int, int]], parts: Mapping[str, Measure]
 ) -> pl.DataFrame:
-    """Buckets (`keys`, `minute`, `cell` where there are sketches, measures) → one row per group and window [start, end): `keys`,
-    `window` (its number), and what `parts` names: sums, estimated distinct numbers, quantiles (null where there is nothing).
-
-    Each group has a row for each window; without keys there is one group, even without buckets.
-    """
-    sketches = {name: measure for name, measure in parts.items() if measure.is_sketch}
-    sums = [pl.col(measure.name).alias(name) for name, measure in parts.items() if name not in sketches]
-    result = over_windows(buckets.select(*keys, MINUTE, *sums), keys, windows)
-    if sketches:
-        grid = _Grid(buckets, keys, windows)
-        for name, measure in sketches.items():
-            result = result.with_columns(pl.Series(name, grid.sketched(measure).ravel()).fill_nan(None))
-    return result.select(*keys, "window", *parts)
-
-
-def over_windows(buckets: pl.DataFrame, keys: Sequence[str], windows: Sequence[tuple[int, int]]) -> pl.DataFrame:
-    """Buckets (`keys`, `minute`, sums) → one row per group and window [start, end): `keys`, `window` (its number), sums.
+    """Buckets (`keys`, `minute`, `cell` where there are sketches, measures; each measure in one of the frames) → one row per group
+    and window [start, end): `keys`, `window` (its number), and what `parts` names: sums, estimated distinct numbers, quantiles
+    (null where there is nothing).
 
     Each group has a row for each window, with zeros where nothing happened; without keys there is one group, even without buckets.
     """
-    names = [name for name in buckets.columns if name not in keys and name != MINUTE]
-    grid = _Grid(buckets, keys, windows)
-    result = grid.groups.join(pl.DataFrame({"window": np.arange(len(windows))}), how="cross") if windows else grid.groups.clear()
-    result = result.with_columns(pl.Series(name, grid.sums(buckets[name].to_numpy()).ravel()) for name in names)
-    return result.select(*keys, "window", *names)
+    groups = _groups(frames, keys) if keys else pl.DataFrame({"": [0]})
+    named = groups.with_columns(pl.col(key).cast(pl.String) for key in keys)
+    result = named.join(pl.DataFrame({"window": np.arange(len(windows))}), how="cross") if windows else named.clear()
+    for frame in frames:
+        mine = {name: measure for name, measure in parts.items() if measure.name in frame.columns}
+        grid = _Grid(frame, groups, keys, windows)
+        result = result.with_columns(pl.Series(name, grid.figures(one).ravel()).fill_nan(None) for name, one in mine.items())
+    return result.select(*keys, "window", *parts)
 
 
 class _Grid:
     """Where buckets fall: groups by the stretches between neighbouring edges of windows."""
 
-    def __init__(self, buckets: pl.DataFrame, keys: Sequence[str], windows: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self, buckets: pl.DataFrame, groups: pl.DataFrame, keys: Sequence[str], windows: Sequence[tuple[int, int]]
+    ) -> None:
         self._buckets = buckets
-        groups = _groups(buckets, keys) if keys else pl.DataFrame({"": [0]})
-        self.groups: Final = groups.with_columns(pl.col(key).cast(pl.String) for key in keys)
+        self._height = len(groups)
         bounds = np.array(windows, dtype=np.int64).reshape(-1, 2)
         edges = np.unique(bounds)
         self._starts, self._ends = np.searchsorted(edges, bounds).T
@@ -67,16 +57,17 @@ class _Grid:
         self._stretches = stretches[self._inside]
         self._rows = _group_numbers(buckets, groups, keys)[self._inside]
 
-    def sums(self, numbers: Numbers) -> Numbers:
-        """Per group and window."""
-        return _sums(self._added(self._rows, numbers[self._inside], self._stretches, len(self.groups)), self._starts, self._ends)
-
-    def sketched(self, measure: Measure) -> Numbers:
-        """Per group and window the distinct number or the quantile; NaN where there is none."""
+    def figures(self, measure: Measure) -> Numbers:
+        """Per group and window the sum, the distinct number or the quantile, which is NaN where there is none."""
         numbers = self._buckets[measure.name].to_numpy()[self._inside]
+        if measure.is_sketch:
+            return self._sketched(measure, numbers)
+        return _sums(self._added(self._rows, numbers, self._stretches, self._height), self._starts, self._ends)
+
+    def _sketched(self, measure: Measure, numbers: Numbers) -> Numbers:
         cells = self._buckets[CELL].fill_null(0).to_numpy()[self._inside]
-        found = np.empty((len(self.groups), len(self._starts)))
-        for group in range(len(self.groups)):
+        found = np.empty((self._height, len(self._starts)))
+        for group in range(self._height):
             mine = (self._rows == group) & (numbers != 0)
             if measure.quantile is None:
                 found[group] = self._distinct(cells[mine], numbers[mine], self._stretches[mine])
@@ -108,9 +99,9 @@ class _Grid:
         return found
 
 
-def _groups(buckets: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+def _groups(frames: Sequence[pl.DataFrame], keys: Sequence[str]) -> pl.DataFrame:
     """Each once, in order of their names; of strings or categories."""
-    met = buckets.select(keys).unique()
+    met = pl.concat([frame.select(keys).unique() for frame in frames]).unique()
     return met[met.select(pl.arg_sort_by([pl.col(key).cast(pl.String) for key in keys], nulls_last=True)).to_series()]
 
 
