@@ -77,9 +77,6 @@ class SeriesBook:
         """These dimensions of the combinations, as categories: there are few, of many rows."""
         return self._known.select(dimensions).cast(pl.Categorical)[pl.Series(numbers)] if dimensions else pl.DataFrame()
 
-    def __len__(self) -> int:
-        return len(self._known)
-
 
 class Whole(NamedTuple):
     """Whole numbers, as running sums over the rows in which they are not 0: so any stretch is added up by looking at its ends."""

@@ -77,10 +77,12 @@ class BucketReader:
 
         Each sketch is read by itself: of its many rows no other measure has anything to say.
         """
-        sums = {name: measure for name, measure in parts.items() if not measure.is_sketch}
+        sums = tuple(measure for measure in parts.values() if not measure.is_sketch)
         sketches = dict.fromkeys(measure for measure in parts.values() if measure.is_sketch)
-        wanted = [(tuple(sums.values()), cover(windows, self._calendar))]
-        wanted += [((sketch,), cover(windows, self._calendar, by_hours=True)) for sketch in sketches]
+        wanted = [
+            (sums, cover(windows, self._calendar)),
+            *(((sketch,), cover(windows, self._calendar, by_hours=True)) for sketch in sketches),
+        ]
         frames = await self._read(topic, tuple(dimensions), wanted, filters or {}, group_by)
         if most_rows is not None and group_by and frames[0].select(group_by).n_unique() * len(windows) > most_rows:
             raise TooManyPoints  # whatever a sketch knows of was counted, too
