@@ -10,7 +10,7 @@ from pathlib import Path
 from boards import consumers, indicator, indicators, ingest, kpi, overview, postgres, processes, recovery, ticketing
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from closedloop.kpi.main import read_entries
+from closedloop.kpi.main import catalogue_of_files
 
 BOARDS = (overview, ingest, kpi, indicators, indicator, ticketing, recovery, consumers, postgres)
 
@@ -18,7 +18,7 @@ BOARDS = (overview, ingest, kpi, indicators, indicator, ticketing, recovery, con
 def build(folder: Path) -> None:
     """One JSON file a dashboard."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = [builder.build() for builder in (*(board.dashboard() for board in BOARDS), *processes.dashboards(read_entries()[1]))]
+    made = [builder.build() for builder in (*(board.dashboard() for board in BOARDS), *processes.dashboards(catalogue_of_files()))]
     for dashboard in made:
         text = JSONEncoder(sort_keys=True, indent=2, ensure_ascii=False).encode(dashboard)
         (folder / f"{dashboard.uid}.json").write_text(text + "\n")

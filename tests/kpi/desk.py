@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.settings import AuthSettings
-from closedloop.kpi import api, measurements_api, states_api
+from closedloop.kpi import api, backtest_api, measurements_api, states_api
+from closedloop.kpi.backtests import Backtests
 from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.measurements import Measurements
 from closedloop.kpi.reported_values import ReportedValues
@@ -68,9 +69,11 @@ class Desk:
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    async def post(self, path: str, body: Any, status: int = 200, *, version: int | None = None) -> Any:
-        """Do something as a manager for all regions. The JSON answer."""
-        headers = self.headers("manager", ("*",)) | ({} if version is None else {"If-Match": f'"{version}"'})
+    async def post(
+        self, path: str, body: Any, status: int = 200, *, version: int | None = None, regions: tuple[str, ...] = ("*",)
+    ) -> Any:
+        """Do something as a manager. The JSON answer."""
+        headers = self.headers("manager", regions) | ({} if version is None else {"If-Match": f'"{version}"'})
         answer = await self._client.post(path, json=body, headers=headers)
         assert answer.status_code == status, answer.text
         return answer.json()
@@ -116,7 +119,7 @@ async def desk_over(engine: Engine, folder: Path) -> AsyncIterator[Desk]:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
 
-    routers = [api.router, measurements_api.router, states_api.router]
+    routers = [api.router, backtest_api.router, measurements_api.router, states_api.router]
     app = create_app("kpi", "test", authenticator=Authenticator(auth), health=Health(), routers=routers, lifespan=lifespan)
     zone = ZoneInfo("Asia/Shanghai")
     app.state.catalogue = engine.catalogue
@@ -125,6 +128,7 @@ async def desk_over(engine: Engine, folder: Path) -> AsyncIterator[Desk]:
     events, reported = EventValues(engine.reader, engine.catalogue, zone), ReportedValues(app.state.measurements, zone)
     app.state.values = Values(events, reported, engine.catalogue)
     app.state.states = States(engine.pool, engine.catalogue)
+    app.state.backtests = Backtests(engine.pool, engine.reader, app.state.values, zone)
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kpi") as client:
         yield Desk(app, client, issuer, engine)

@@ -25,7 +25,12 @@ from closedloop.kpi.domain.statement import minute_at
 from closedloop.kpi.domain.stating import DAY
 from closedloop.kpi.domain.thresholds import Control, Threshold
 from closedloop.kpi.escalations import Escalations
+from closedloop.kpi.event_values import EventValues
+from closedloop.kpi.measurements import Measurements
+from closedloop.kpi.reading import BucketReader
+from closedloop.kpi.reported_values import ReportedValues
 from closedloop.kpi.states import States
+from closedloop.kpi.values import Values
 from closedloop.local.issuer import Issuer
 from kpi.test_statements import FAILURES, NJ, NOON, SZ, ZONE, Buckets, reach, said, state, statements_on
 
@@ -54,7 +59,10 @@ class Desk:
         self.escalations = Escalations(self.pool, catalogue)
         self._app.state.catalogue = catalogue
         self._app.state.states = States(self.pool, catalogue)
-        self._app.state.backtests = Backtests(self.pool, self.buckets, ZONE)
+        self._app.state.zone = ZONE
+        reported = ReportedValues(Measurements(self.pool, ZONE), ZONE)
+        values = Values(EventValues(BucketReader(self.pool, catalogue, 1 << 20, ZONE), catalogue, ZONE), reported, catalogue)
+        self._app.state.backtests = Backtests(self.pool, self.buckets, values, ZONE)
 
     async def state_at(self, minute: int) -> None:
         await reach(self.pool, minute)

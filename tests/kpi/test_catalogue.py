@@ -1,5 +1,6 @@
 """Reading the catalogue: what an operator writes, and what they are told where it is wrong."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,31 @@ def test_all_problems_are_said_at_once(own: Path, nothing_shipped: Path) -> None
     (own / "c.yaml").write_text("indicators:\n  - id: [\n", "utf-8")
     found = problems(own, nothing_shipped)
     assert [problem.split(":")[0] for problem in found] == ["a.yaml"] * 4 + ["b.yaml", "c.yaml"]
-    assert "is taken by the entry at a.yaml:2" in found[4]
+    assert "is taken by the entry at a.yaml:2; a changed one needs a higher `version`" in found[4]
+
+
+def test_an_operator_changes_a_shipped_indicator_by_a_higher_version_of_a_day(own: Path, nothing_shipped: Path) -> None:
+    write(nothing_shipped, ENTRY, name="e_channel.yaml")
+    write(own, ENTRY | {"version": 2, "valid_from": date(2026, 12, 1), "target": 1})
+    before, after = (load_catalogue(own, nothing_shipped, date(2026, month, 1)).get("web_failure_rate") for month in (11, 12))
+    assert before is not None and after is not None
+    assert (before.version, before.target, before.place) == (1, 2, "e_channel.yaml:2")
+    assert (after.version, after.target, after.place) == (2, 1, "own.yaml:2")
+
+
+def test_what_will_not_fit_together_on_a_later_day_is_said_today(own: Path, nothing_shipped: Path) -> None:
+    child = ENTRY | {"id": "child", "parent": "web_failure_rate"}
+    without = {name: said for name, said in ENTRY.items() if name != "threshold"}
+    write(own, ENTRY, child, without | {"version": 2, "valid_from": "2100-12-01"})
+    [problem] = problems(own, nothing_shipped)
+    assert "child: parent: `web_failure_rate` has no threshold" in problem
+    assert problem.endswith("(from 2100-12-01 on)")
+
+
+def test_a_version_that_is_no_longer_in_force_is_checked_too(own: Path, nothing_shipped: Path) -> None:
+    write(own, ENTRY | {"filter": "chanel = 'web'"}, ENTRY | {"version": 2})
+    [problem] = problems(own, nothing_shipped)
+    assert "unknown column `chanel`" in problem
 
 
 @pytest.mark.parametrize(

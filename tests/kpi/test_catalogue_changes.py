@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import httpx2
 import pytest
+import yaml
 from fastapi import FastAPI
 
 from closedloop.common.auth.principal import Principal
@@ -160,8 +161,9 @@ async def test_every_version_says_who_when_and_why_and_a_lost_race_is_refused(op
     await operator.ask("PUT", f"/v1/indicators/{SHARE}", 428, json=body)
     shown = await operator.ask("GET", f"/v1/indicators/{SHARE}", 200)
     assert (shown["target"], shown["version"]) == (8, 2)
-    [version] = (await operator.ask("GET", f"/v1/indicators/{SHARE}/versions", 200))["items"]
+    version, first = (await operator.ask("GET", f"/v1/indicators/{SHARE}/versions", 200))["items"]
     assert (version["saved_by"], version["reason"], version["entry"]["target"]) == ("mei", "the year's goal", 8)
+    assert (first["version"], first["saved_by"], first["place"].split(":")[0]) == (1, None, "customer_service.yaml")
     await CatalogueWatch(operator.pool, operator.other).look()
     known = operator.other.now.catalogue.get(SHARE)
     assert known is not None and known.target == 8
@@ -234,7 +236,7 @@ async def test_a_changed_threshold_is_tried_on_last_month_and_nothing_is_saved(o
     [breach] = tried["after"]["breaches"]["items"]
     assert (breach["level"], breach["value"], breach["threshold"]) == ("critical", 25, 20)
     assert datetime.fromisoformat(breach["begin"]) == noon + timedelta(minutes=1)
-    assert (await operator.ask("GET", f"/v1/indicators/{SHARE}/versions", 200))["items"] == []
+    assert len((await operator.ask("GET", f"/v1/indicators/{SHARE}/versions", 200))["items"]) == 1  # the file's
 
 
 async def test_a_formula_that_nobody_counted_is_tried_on_what_the_topic_keeps(
@@ -261,6 +263,82 @@ async def test_a_formula_that_nobody_counted_is_tried_on_what_the_topic_keeps(
     assert tried["after"]["amount"] == {"value": pytest.approx(100 / 3), "numerator": 12, "denominator": 36, "sample": 36}
     assert tried["after"]["judgement"] == "short"
     await operator.ask("GET", "/v1/indicators/very_low_scores", 404)
+
+
+async def publish(kafka_bootstrap: str, name: str, *ratings: tuple[datetime, int]) -> None:
+    """One rating a customer, of a region of this name."""
+    messages = []
+    for n, (at, score) in enumerate(ratings):
+        data = rating(customer_id=f"{name}-{n}", region=name, score=score)
+        value = encoded(envelope(data, id=f"{name}-{n}", time=at.isoformat()))
+        messages.append(Message("evaluations", data["customer_id"].encode(), value))
+    sink = KafkaSink(KafkaSettings(bootstrap=kafka_bootstrap), "test")
+    await sink.publish(messages)
+    await sink.stop()
+
+
+async def try_file(operator: Operator, text: str, status: int = 200) -> Any:
+    headers = {"Content-Type": "application/yaml"}
+    return await operator.ask("POST", "/v1/indicators/dry-run", status, content=text.encode(), headers=headers)
+
+
+async def test_a_chart_that_nobody_judged_has_its_baseline_from_the_months_before(
+    operator: Operator, kafka_bootstrap: str, unique_name: str
+) -> None:
+    start = time_of(bounds(LAST_MONTH, ZONE)[0])
+    calm = [(start - timedelta(days=day, hours=-12), 1 if n == 0 else 9) for day in range(1, 15) for n in range(20)]
+    burst = [(start + timedelta(hours=12), 1 if n < 15 else 9) for n in range(20)]
+    await publish(kafka_bootstrap, unique_name, *calm, *burst)
+    chart = {"chart": "p", "period": "day", "baseline": 14, "by": ["region"]}
+    entry = LOW_SCORES | {"filter": f"region = '{unique_name}' AND score IS NOT NULL", "control": chart}
+    tried = await operator.ask("POST", "/v1/indicators/very_low_scores/dry-run", 200, json={"entry": entry, "reason": "x"})
+    assert datetime.fromisoformat(tried["read_from"]) == start - timedelta(days=14)
+    assert tried["after"]["amount"]["sample"] == 20  # what precedes the month is in no figure of the month
+    [breach] = tried["after"]["breaches"]["items"]
+    assert (breach["rule"], breach["value"], breach["dimensions"]) == ("beyond_limit", 75.0, {"region": unique_name})
+    assert datetime.fromisoformat(breach["begin"]) == start + timedelta(days=1)
+
+
+async def test_a_file_is_tried_as_a_whole_new_formulas_and_what_is_composed_of_them(
+    operator: Operator, kafka_bootstrap: str, unique_name: str
+) -> None:
+    start = time_of(bounds(LAST_MONTH, ZONE)[0])
+    await publish(kafka_bootstrap, unique_name, *((start + timedelta(hours=n), 1 if n < 10 else 9) for n in range(40)))
+    own = LOW_SCORES | {"filter": f"region = '{unique_name}' AND score IS NOT NULL", "target": None, "critical": 20}
+    twice = {name: LOW_SCORES[name] for name in ("name_zh", "process", "phase", "class", "unit", "better", "owner", "dimensions")}
+    twice |= {"id": "twice_very_low", "name_en": "Twice", "granularity": "month", "composite": "2 * very_low_scores", "warning": 40}
+    [shipped] = [entry for _, entry in WRITTEN if isinstance(entry, dict) and entry["id"] == SHARE]
+    own = {name: said for name, said in own.items() if said is not None}
+    entries = [own, twice, shipped, {**shipped, "version": 2, "valid_from": "2100-01-01"}]
+    tried = await try_file(operator, yaml.safe_dump({"indicators": entries}, allow_unicode=True))
+    assert tried["unchanged"] == [SHARE]
+    low, composed = tried["items"]
+    assert (low["indicator_id"], low["read"], low["before"]) == ("very_low_scores", "topic", None)
+    assert (low["after"]["amount"]["value"], low["after"]["judgement"]) == (25, "critical")
+    assert [(b["level"], b["dimensions"]) for b in low["after"]["breaches"]["items"]] == [
+        ("critical", {}),
+        ("critical", {"region": unique_name}),
+    ]
+    assert (composed["after"]["amount"]["value"], composed["after"]["judgement"], composed["read"]) == (50, "warning", "topic")
+    await operator.ask("GET", "/v1/indicators/very_low_scores", 404)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("indicators:\n- id: [", "file:2: is not YAML"),
+        ("indicators:\n- id: low\n  filtre: x\n", "file:2: low: filtre: unknown key; did you mean `filter`?"),
+        (yaml.safe_dump({"indicators": [LOW_SCORES | {"filter": "scoer > 2"}]}), "unknown column `scoer` of evaluations"),
+        (yaml.safe_dump({"indicators": [LOW_SCORES | {"id": f"low_{n}"} for n in range(21)]}), "21 entries; at most 20 are tried"),
+    ],
+)
+async def test_a_wrong_file_is_named_by_line_entry_and_word(operator: Operator, text: str, said: str) -> None:
+    assert said in (await try_file(operator, text, 422))["detail"]
+
+
+async def test_a_file_in_another_form_is_refused(operator: Operator) -> None:
+    refused = await operator.ask("POST", "/v1/indicators/dry-run", 415, json={"indicators": []})
+    assert "application/yaml" in refused["detail"]
 
 
 async def test_a_past_months_report_goes_by_the_entries_of_its_last_day(operator: Operator) -> None:

@@ -55,3 +55,14 @@ async def test_versions_that_a_release_made_unfit_give_way_to_todays_and_it_is_l
     assert "a past day goes by today's catalogue" in told
     assert EARLIER.isoformat() in told
     assert "a_word_that_went" in told
+
+
+async def test_a_file_that_keeps_its_older_version_leaves_past_months_as_they_were(connection: Connection) -> None:
+    changed = {**ENTRY, "version": 2, "valid_from": TODAY - timedelta(days=30), "target": 3}
+    history = CatalogueHistory([*WRITTEN, ("own.yaml:2", changed)])
+    current = history.of_files(TODAY)
+    past = (await history.on(connection, EARLIER, TODAY, current)).get(SHARE)
+    present = current.get(SHARE)
+    assert past is not None and present is not None
+    assert (past.version, past.target) == (1, ENTRY["target"])
+    assert (present.version, present.target) == (2, 3)

@@ -16,6 +16,7 @@ from closedloop.common.events.contract import schema_of
 from closedloop.common.events.decoder import check, check_topic, decode_structured
 from closedloop.common.events.model import IndicatorBreached, IndicatorEscalated, IndicatorRecovered
 from closedloop.common.postgres.pool import create_pool
+from closedloop.kpi.backtests import Backtests
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.entries import read_entry
 from closedloop.kpi.domain.statement import minute_at
@@ -138,6 +139,7 @@ class Operator:
         self.desk.app.state.catalogue = catalogue
         self.desk.app.state.states = States(self.engine.pool, catalogue)
         self.desk.app.state.values = self.values
+        self.desk.app.state.backtests = Backtests(self.engine.pool, self.engine.reader, self.values, ZONE)
 
     def process(self) -> PeriodStatements:
         """One of the service's processes."""
@@ -486,3 +488,63 @@ def test_every_shipped_indicator_with_levels_is_judged_by_something() -> None:
     assert set(levelled) <= {*catalogue.by_period, *live}
     assert not set(live) & set(catalogue.by_period)
     assert len(catalogue.by_period) > 100
+
+
+# --- backtests ---
+
+YEAR = {"from": "2025-12-01T00:00:00+08:00", "to": "2026-06-10T00:00:00+08:00"}
+
+
+async def backtest(operator: Operator, indicator: Indicator, **order: Any) -> Any:
+    return await operator.desk.post(f"/v1/indicators/{indicator.id}/backtest", YEAR | order)
+
+
+async def test_stricter_levels_say_which_months_they_would_have_raised_beside_what_was_stated(operator: Operator) -> None:
+    for month, share in (("2026-01", 97), ("2026-02", 93), ("2026-03", 92)):
+        await operator.report(DELIVERY, month, share, 100)
+    operator.minute = MAY + 600
+    await operator.report(DELIVERY, "2026-04", 99, 100)
+    found = await backtest(operator, DELIVERY, levels={"warning": 98, "critical": 92.5})
+    assert [(b["begin"], b["end"], b["level"], b["value"], b["ended"]) for b in found["raised"]["items"]] == [
+        ("2026-01-31T16:00:00Z", "2026-03-31T16:00:00Z", "warning", 97.0, "critical"),
+        ("2026-03-31T16:00:00Z", "2026-04-30T16:00:00Z", "critical", 92.0, "back"),
+    ]
+    [stated] = found["stated"]["items"]
+    assert (stated["level"], stated["value"], stated["threshold"]) == ("warning", 93.0, 95.0)
+    assert (await backtest(operator, DELIVERY, levels={"critical": 50}))["raised"]["count"] == 0
+    assert len(await operator.said()) == 2  # nothing was written
+
+
+async def test_regions_are_tried_apart_and_a_token_sees_its_own(operator: Operator) -> None:
+    for region, share in (("NJ", 80), ("SZ", 70)):
+        await operator.report(DELIVERY, "2026-03", share, 100, region=region)
+    path = f"/v1/indicators/{DELIVERY.id}/backtest"
+    everything = await operator.desk.post(path, YEAR | {"levels": {"critical": 90}})
+    assert [b["dimensions"] for b in everything["raised"]["items"]] == [{}, {"region": "NJ"}, {"region": "SZ"}]
+    own = await operator.desk.post(path, YEAR | {"levels": {"critical": 90}}, regions=("SZ",))
+    assert [b["dimensions"] for b in own["raised"]["items"]] == [{"region": "SZ"}]
+
+
+async def test_quarters_and_composites_are_tried_by_their_own_periods(operator: Operator) -> None:
+    await operator.report(SCORE, "2026-Q1", 70)
+    await operator.report(CUSTOMERS, "2026-02", 10_000)
+    await operator.report(COMPLAINTS, "2026-03", 90)
+    [score] = (await backtest(operator, SCORE, levels={"warning": 75}))["raised"]["items"]
+    assert (score["begin"], score["end"], score["value"]) == ("2026-03-31T16:00:00Z", None, 70.0)
+    [composed] = (await backtest(operator, PER_10K, levels={"warning": 85, "critical": 120}))["raised"]["items"]
+    assert (composed["begin"], composed["level"], composed["value"]) == ("2026-03-31T16:00:00Z", "warning", 90.0)
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        ({"levels": {}}, "levels: name `warning`, `critical`, or both"),
+        ({"levels": {"warning": 90, "critical": 95}}, "levels: critical: 95 is better than the warning 90"),
+        ({"threshold": {"window": "1h", "critical": 1, "minimum_sample": 1}}, "only `levels` of its periods can be tried"),
+        ({"levels": {"critical": 90}, "from": "2010-01-01T00:00:00Z"}, "at most 120 months after `from`"),
+        ({}, "threshold: is missing"),
+    ],
+)
+async def test_a_mistake_in_levels_is_named(operator: Operator, order: dict[str, Any], said: str) -> None:
+    refused = await operator.desk.post(f"/v1/indicators/{DELIVERY.id}/backtest", YEAR | order, 422)
+    assert said in refused["detail"]

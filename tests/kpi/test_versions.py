@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedloop.kpi.domain.versions import Saved, in_force
+from closedloop.kpi.domain.versions import Saved, days_of_change, in_force
 
 TODAY = date(2026, 11, 20)
 FILE: list[tuple[str, object]] = [("a.yaml:1", {"id": "one"}), ("a.yaml:9", {"id": "two", "version": 3})]
@@ -31,6 +31,26 @@ def test_what_was_saved_takes_the_place_of_the_file_and_new_ones_follow() -> Non
 def test_a_later_release_may_bring_a_higher_version() -> None:
     assert marks(saved("two", 2)) == {"one": "file", "two": "file"}
     assert marks(saved("two", 4)) == {"one": "file", "two": 4}
+
+
+def test_a_file_may_hold_the_versions_of_several_times() -> None:
+    file: list[tuple[str, object]] = [
+        ("a.yaml:1", {"id": "one", "mark": 1}),
+        ("a.yaml:9", {"id": "one", "version": 2, "valid_from": TODAY, "mark": 2}),
+        ("b.yaml:1", {"id": "one", "version": 3, "valid_from": (TODAY + timedelta(days=1)).isoformat(), "mark": 3}),
+        ("b.yaml:9", {"id": "two", "valid_from": TODAY}),
+    ]
+
+    def of(day: date, *changes: Saved) -> list[object]:
+        return [entry.get("mark", entry["id"]) for _, entry in in_force(file, changes, day) if isinstance(entry, dict)]
+
+    assert of(TODAY - timedelta(days=1)) == [1]
+    assert of(TODAY) == [2, "two"]
+    assert of(TODAY + timedelta(days=1)) == [3, "two"]
+    # of one number what was saved counts
+    assert of(TODAY, saved("one", 2)) == [2, "two"]
+    assert of(TODAY, saved("one", 2, retired=True)) == ["two"]
+    assert days_of_change(file, TODAY - timedelta(days=1)) == [TODAY, TODAY + timedelta(days=1)]
 
 
 def test_a_version_waits_for_its_first_day() -> None:

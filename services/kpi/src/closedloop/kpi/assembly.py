@@ -92,7 +92,7 @@ class Assembler:
             values=values,
             reports=Reports(pool, gathering_by, catalogue, self._history, zone, settings.retention),
             states=States(pool, catalogue),
-            backtests=Backtests(pool, reader, zone),
+            backtests=Backtests(pool, reader, values, zone),
         )
 
     def _values(self, catalogue: Catalogue, reader: BucketReader) -> Values:

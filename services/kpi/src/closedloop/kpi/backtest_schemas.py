@@ -14,8 +14,18 @@ from closedloop.kpi.domain.thresholds import Level
 MOST_BREACHES: Final = 1_000
 
 
+class LevelsOrder(BaseModel):
+    """Levels of a period, one of them at least."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    warning: float | None = None
+    critical: float | None = None
+
+
 class BacktestOrder(BaseModel):
-    """What to run over [from, to) of event time: a threshold, a control chart, or both, written as in the catalogue."""
+    """What to run over [from, to) of event time: a threshold, a control chart, levels of a period, or some of them, written as in
+    the catalogue."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -23,6 +33,9 @@ class BacktestOrder(BaseModel):
         None, examples=[{"window": "1h", "critical": 15, "minimum_sample": 50, "for": "10m", "by": ["region"]}]
     )
     control: dict[str, Any] | None = Field(None, examples=[{"chart": "p", "period": "day", "rules": ["beyond_limit"]}])
+    levels: LevelsOrder | None = Field(
+        None, examples=[{"warning": 96, "critical": 94}], description="of the month, quarter or year"
+    )
     start: datetime = Field(alias="from")
     to: datetime
 

@@ -1,7 +1,7 @@
 """Use cases: an operator tries, saves or retires an entry of the catalogue over REST."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, time, timedelta
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -12,18 +12,22 @@ from closedloop.common.http.preconditions import check_version, once_committed
 from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound
 from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi import saved_entries
-from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of
+from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of, read_text
 from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.entries import read_entry
-from closedloop.kpi.domain.versions import Written
+from closedloop.kpi.domain.versions import Written, version_of
+from closedloop.kpi.domain.versions import in_force as in_force_on
 from closedloop.kpi.effects import Effects, is_counted
-from closedloop.kpi.entry_schemas import EffectView, NewEntry, Versions
+from closedloop.kpi.entry_schemas import EffectView, FileEffects, NewEntry, Versions
 from closedloop.kpi.live import Live, LiveProcessor
 
 SETTLED_IN: Final = timedelta(minutes=2)
 """Transactions that began before an entry was saved count by the catalogue before; all of them are over by then."""
 PLACE: Final = "entry"
+FILE: Final = "file"
+MOST_TRIED: Final = 20
+"""So many changed entries of a file are tried at once; those that must be read again of one topic are read together."""
 Act = Callable[[Connection], Awaitable[tuple[int, Any]]]
 
 
@@ -41,20 +45,47 @@ class CatalogueChanges:
         """Raises NotFound where no such indicator ever was."""
         async with self._pool.acquire() as connection:
             saved = await saved_entries.read_versions(connection, indicator_id)
-        if not saved and self._live.now.catalogue.get(indicator_id) is None:
+        written = self._history.in_files(indicator_id)
+        if not saved and not written:
             raise NotFound(f"No indicator has the id {indicator_id[:64]!r}.")
-        return Versions.of(saved)
+        return Versions.of(indicator_id, saved, written)
 
     async def effect(self, body: NewEntry, indicator_id: str, principal: Principal) -> EffectView:
         """What it would have said of last month. Raises InvalidRequest with every problem of the entry."""
         _covers_all(principal)
+        in_force, written = await self._today()
+        indicator = _indicator(body.entry, indicator_id)
+        [effect] = await self._effects.of([indicator], _with(written, [(PLACE, body.entry)], [indicator.id]), in_force)
+        return EffectView.of(indicator.id, effect)
+
+    async def effects_of_file(self, text: bytes, principal: Principal) -> FileEffects:
+        """What a file would have said of last month, as if its highest versions were in force. Raises InvalidRequest with every
+        problem of the file."""
+        _covers_all(principal)
+        entries, problems = read_text(FILE, text)
+        if problems:
+            raise _refused(problems)
+        in_force, written = await self._today()
+        newest = in_force_on(entries, (), date.max)
+        wanted = _with(written, newest, [id_ for id_, _ in map(version_of, newest)])
+        known = {version_of(one)[0]: _undated(one) for one in written}
+        changed = [id_ for one in newest if known.get(id_ := version_of(one)[0]) != _undated(one)]
+        if len(changed) > MOST_TRIED:
+            raise InvalidRequest(
+                f"the file changes {len(changed)} entries; at most {MOST_TRIED} are tried at once, send a part of it"
+            )
+        effects = await self._effects.of([one for id_ in changed if (one := wanted.get(id_)) is not None], wanted, in_force)
+        return FileEffects(
+            items=[EffectView.of(id_, effect) for id_, effect in zip(changed, effects, strict=True)],
+            unchanged=sorted({version_of(one)[0] for one in newest} - set(changed)),
+        )
+
+    async def _today(self) -> tuple[Catalogue, list[Written]]:
+        """The catalogue in force, and its entries as they are written."""
         async with self._pool.acquire() as connection:
             in_force = (await self._live.refresh(connection)).catalogue
             _, day = await saved_entries.latest(connection, self._zone.key)
-            written = await self._history.entries(connection, day)
-        indicator = _indicator(body.entry, indicator_id)
-        effect = await self._effects.of(indicator, _with(written, indicator.id, body.entry), in_force)
-        return EffectView.of(indicator.id, effect)
+            return in_force, await self._history.entries(connection, day)
 
     async def create(self, body: NewEntry, key: str | None, principal: Principal) -> tuple[int, Any]:
         """(status, body) of a new indicator's first version. Raises Conflict where the id is taken."""
@@ -113,9 +144,9 @@ class CatalogueChanges:
     async def _version(self, connection: Connection, indicator_id: str) -> int:
         """The highest version that is in force or saved for later; 0 where there is none, or it was retired."""
         saved = await saved_entries.read_versions(connection, indicator_id)
-        indicator = (await self._live.refresh(connection)).catalogue.get(indicator_id)
-        highest = max([indicator.version if indicator is not None else 0, *(one.version for one in saved)])
-        is_retired = bool(saved) and saved[0].entry is None and (indicator is None or indicator.version < saved[0].version)
+        in_files = [version for _, version in map(version_of, self._history.in_files(indicator_id))]
+        highest = max([*in_files, *(one.version for one in saved)], default=0)
+        is_retired = bool(saved) and saved[0].entry is None and saved[0].version == highest
         return 0 if is_retired else highest
 
     async def _save(
@@ -135,7 +166,7 @@ class CatalogueChanges:
         if valid_from < today:
             raise InvalidRequest(f"entry: valid_from: {valid_from} is past; give today ({today}) or a later day", field="entry")
         written = await self._history.entries(connection, valid_from)
-        wanted = _with(written, indicator_id, entry)
+        wanted = _with(written, [] if entry is None else [(PLACE, entry)], [indicator_id])
         missing = sorted(set(LiveProcessor.topics) - set(wanted.topics))
         if missing:
             raise Conflict(f"It is the last indicator that is computed from {missing[0]}; one must stay.")
@@ -145,7 +176,7 @@ class CatalogueChanges:
             counted_from = max(first, now.replace(second=0, microsecond=0) + SETTLED_IN)
         known = await saved_entries.read_versions(connection, indicator_id)
         version = max([current, *(one.version for one in known)]) + 1
-        stored = None if entry is None else {k: v for k, v in entry.items() if k not in ("version", "valid_from")}
+        stored = None if entry is None else _undated((PLACE, entry))
         await saved_entries.insert(connection, indicator_id, version, stored, valid_from, counted_from, principal.subject, reason)
         return {
             "id": indicator_id,
@@ -168,13 +199,20 @@ def _indicator(entry: Mapping[str, Any], indicator_id: str | None) -> Indicator:
     return indicator
 
 
-def _with(written: list[Written], indicator_id: str, entry: Mapping[str, Any] | None) -> Catalogue:
-    """The catalogue with this entry in place of the one of its id, or without it. Raises InvalidRequest where it does not fit."""
-    others = [one for one in written if not (isinstance(one[1], Mapping) and one[1].get("id") == indicator_id)]
+def _with(written: list[Written], entries: list[Written], ids: Collection[str]) -> Catalogue:
+    """The catalogue with these entries in place of those of `ids`. Raises InvalidRequest where they do not fit."""
+    others = [one for one in written if version_of(one)[0] not in ids]
     try:
-        return catalogue_of([*others, *([(PLACE, dict(entry))] if entry is not None else [])])
+        return catalogue_of([*others, *entries])
     except CatalogueRefused as refused:
         raise _refused(refused.problems) from None
+
+
+def _undated(written: Written) -> dict[str, Any]:
+    """What an entry says, whenever that holds."""
+    entry = written[1]
+    said = entry if isinstance(entry, Mapping) else {}
+    return {name: value for name, value in said.items() if name not in ("version", "valid_from")}
 
 
 def _refused(problems: list[str]) -> InvalidRequest:

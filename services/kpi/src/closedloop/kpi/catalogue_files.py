@@ -1,6 +1,7 @@
 """Reads the catalogue: the files shipped with the service, and the operator's own from KPI_CATALOGUE_DIR."""
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -11,7 +12,7 @@ import yaml
 from closedloop.kpi.domain.catalogue import Catalogue, CatalogueProblem, Indicator
 from closedloop.kpi.domain.entries import read_entry
 from closedloop.kpi.domain.expressions import suggestion
-from closedloop.kpi.domain.versions import Written
+from closedloop.kpi.domain.versions import Written, days_of_change, in_force, version_of
 
 SUFFIXES: Final = (".yaml", ".yml")
 SHIPPED: Final = files("closedloop.kpi") / "catalogue"
@@ -26,9 +27,11 @@ class CatalogueRefused(ValueError):
         self.problems = problems
 
 
-def load_catalogue(operators_own: Path | None = None, shipped: Traversable = SHIPPED) -> Catalogue:
-    """The shipped indicators and those of the operator's folder beside them. Raises CatalogueRefused with all problems."""
-    return catalogue_of(*read_files(operators_own, shipped))
+def load_catalogue(operators_own: Path | None = None, shipped: Traversable = SHIPPED, day: date | None = None) -> Catalogue:
+    """What of the shipped files and of the operator's folder is in force on a day (None: today, in UTC). Raises CatalogueRefused
+    with all problems."""
+    day = day or datetime.now(UTC).date()
+    return catalogue_of(in_force(checked(*read_files(operators_own, shipped), day), (), day))
 
 
 def read_files(operators_own: Path | None = None, shipped: Traversable = SHIPPED) -> tuple[list[Written], list[str]]:
@@ -39,31 +42,61 @@ def read_files(operators_own: Path | None = None, shipped: Traversable = SHIPPED
         operators_own = None
     written: list[Written] = []
     for file in [*_files(shipped), *(_files(operators_own) if operators_own is not None else ())]:
-        written += _entries(file, problems)
+        found, wrong = read_text(file.name, file.read_bytes())
+        written += found
+        problems += wrong
     return written, problems
 
 
-def catalogue_of(written: Iterable[Written], problems: Iterable[str] = ()) -> Catalogue:
-    """The catalogue that entries make. Raises CatalogueRefused with all problems, those that were found before among them."""
-    indicators: list[Indicator] = []
-    found = list(problems)
-    first_places: dict[str, str] = {}
+def read_text(name: str, text: bytes) -> tuple[list[Written], list[str]]:
+    """The same of one file's bytes."""
+    problems: list[str] = []
+    return list(_entries(name, text, problems)), problems
+
+
+def checked(written: list[Written], problems: Iterable[str], today: date) -> list[Written]:
+    """All versions, where each is right by itself, none stands twice, and those of today and of every later day fit together.
+    Raises CatalogueRefused with all problems, those that were found before among them."""
+    indicators, wrong = _read(written)
+    found = [*problems, *wrong]
+    first_places: dict[tuple[str, int], str] = {}
     for place, entry in written:
-        indicator, wrong = read_entry(entry, place)
-        found += wrong
-        entry_id = entry.get("id") if isinstance(entry, dict) else None
-        if isinstance(entry_id, str) and entry_id in first_places:
-            found.append(f"{place}: {entry_id}: id: is taken by the entry at {first_places[entry_id]}")
-        elif isinstance(entry_id, str):
-            first_places[entry_id] = place
-        if indicator is not None:
-            indicators.append(indicator)
+        version = version_of((place, entry))
+        if version in first_places:
+            taken = f"is taken by the entry at {first_places[version]}"
+            found.append(f"{place}: {version[0]}: id: {taken}; a changed one needs a higher `version` (and `valid_from`)")
+        else:
+            first_places[version] = place
     if found:
-        raise CatalogueRefused(sorted(found, key=lambda problem: problem.partition(":")[0]))  # file by file
+        raise _refused(found)
+    made = dict(zip(map(version_of, written), indicators, strict=True))
+    for day in (today, *days_of_change(written, today)):
+        try:
+            Catalogue([made[version_of(one)] for one in in_force(written, (), day)])
+        except CatalogueProblem as refused:
+            raise _refused(p if day == today else f"{p} (from {day} on)" for p in refused.problems) from None
+    return written
+
+
+def catalogue_of(written: Iterable[Written]) -> Catalogue:
+    """The catalogue that entries make, of one version each. Raises CatalogueRefused with all problems."""
+    indicators, problems = _read(written)
+    if problems:
+        raise _refused(problems)
     try:
         return Catalogue(indicators)
     except CatalogueProblem as refused:
         raise CatalogueRefused(refused.problems) from None
+
+
+def _read(written: Iterable[Written]) -> tuple[list[Indicator], list[str]]:
+    """(the entries as indicators, the problems of those that are none)."""
+    read = [read_entry(entry, place) for place, entry in written]
+    return [one for one, _ in read if one is not None], [problem for _, wrong in read for problem in wrong]
+
+
+def _refused(problems: Iterable[str]) -> CatalogueRefused:
+    return CatalogueRefused(sorted(problems, key=lambda problem: problem.partition(":")[0]))  # file by file
 
 
 def _files(folder: Traversable) -> list[Traversable]:
@@ -83,11 +116,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _entries(file: Traversable, problems: list[str]) -> Iterator[tuple[str, object]]:
-    """(place, entry) of each entry of the list `indicators`."""
-    name = file.name
+def _entries(name: str, text: bytes, problems: list[str]) -> Iterator[Written]:
+    """Each entry of the list `indicators`."""
     try:
-        loader = _Loader(file.read_text("utf-8"))
+        loader = _Loader(text.decode())
         root = loader.get_single_node()
         lists = _lists(root, name, problems)
         for node in lists:

@@ -1,8 +1,9 @@
 """The catalogue of a day: the files and what was saved over REST are one history."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Final
 
 import structlog
 
@@ -10,20 +11,27 @@ from closedloop.common.postgres.pool import Connection
 from closedloop.kpi import saved_entries
 from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of
 from closedloop.kpi.domain.catalogue import Catalogue
-from closedloop.kpi.domain.versions import Written, in_force
+from closedloop.kpi.domain.versions import Written, in_force, version_of
 
 log = structlog.get_logger()
 
 
 class CatalogueHistory:
-    """Of the files only what they say now is known, and holds on every day; of what was saved, every version."""
+    """Every version that stands in the files or was saved. What a file no longer says is not known."""
 
     def __init__(self, files: Sequence[Written]) -> None:
         self._files = files
+        self.is_dated: Final = any(isinstance(entry, Mapping) and "valid_from" in entry for _, entry in files)
+        """Whether the files alone say different things on different days."""
 
-    def of_files(self) -> Catalogue:
-        """The files alone. Raises CatalogueRefused where they have problems."""
-        return catalogue_of(self._files)
+    def of_files(self, day: date) -> Catalogue:
+        """What of the files is in force on a day. Raises CatalogueRefused where that has problems."""
+        return catalogue_of(in_force(self._files, (), day))
+
+    def in_files(self, indicator_id: str) -> list[Written]:
+        """The versions of an indicator that stand in files, the newest first."""
+        own = [written for written in self._files if version_of(written)[0] == indicator_id]
+        return sorted(own, key=lambda written: version_of(written)[1], reverse=True)
 
     async def entries(self, connection: Connection, day: date) -> list[Written]:
         """What is written and valid on a day."""

@@ -1,28 +1,29 @@
-"""What a changed or new entry would have said of last month, before it is saved."""
+"""What changed or new entries would have said of last month, before they are saved."""
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+import polars as pl
+
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.postgres.pool import Pool
-from closedloop.kpi.backtests import Backtests
-from closedloop.kpi.domain.backtest import Breach
-from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
+from closedloop.kpi.backtests import Backtests, Rule
+from closedloop.kpi.domain.backtest import Backtest, Breach, Levels
+from closedloop.kpi.domain.catalogue import Catalogue, CompositeIndicator, EventIndicator, Indicator
+from closedloop.kpi.domain.measures import Measure
 from closedloop.kpi.domain.months import bounds, earlier, month_of
 from closedloop.kpi.domain.report import Amount, Judgement, Month, judged
-from closedloop.kpi.domain.rolling import figures_over_windows
 from closedloop.kpi.domain.windows import minute_of, time_of
-from closedloop.kpi.event_values import EventValues, values_of
+from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.measurements import Measurements
 from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.replay import Replayed, replay
 from closedloop.kpi.reported_values import ReportedValues
 from closedloop.kpi.settings import MEGABYTE, KpiSettings
-from closedloop.kpi.value import Value
+from closedloop.kpi.value import Filters
 from closedloop.kpi.values import Values
 
 CACHE_BYTES = 32 * MEGABYTE
@@ -41,8 +42,9 @@ class Outcome:
 class Effect:
     """Last month by the entry in force (None where there is none) and by the one that may be saved.
 
-    `read`: from where the new one's figures come; `records`: how many were read again from the topic, all of them where `is_whole`;
-    `kept_from`: since when the topic has them, where that is not the whole month.
+    `read`: from where the new one's figures come; `records`: how many were read again from the topic, all of them where
+    `is_whole`; `kept_from`: since when the topic has them, where that is not all that was wanted; `read_from`: the event time
+    from which they were counted, before the month where windows and baselines reach back.
     """
 
     month: Month
@@ -52,6 +54,7 @@ class Effect:
     records: int = 0
     is_whole: bool = True
     kept_from: datetime | None = None
+    read_from: datetime | None = None
 
 
 class Effects:
@@ -63,41 +66,101 @@ class Effects:
         self._settings = settings
         self._zone = zone
 
-    async def of(self, indicator: Indicator, wanted: Catalogue, in_force: Catalogue) -> Effect:
-        """`wanted`: the catalogue with the new entry. Raises KafkaError or TimeoutError where the topic must be read again."""
+    async def of(self, indicators: Sequence[Indicator], wanted: Catalogue, in_force: Catalogue) -> list[Effect]:
+        """Of each. `wanted`: the catalogue with all of them. Raises KafkaError or TimeoutError where a topic must be read again."""
         month = earlier(month_of(minute_of(datetime.now(UTC)), self._zone), 1)
-        current = in_force.get(indicator.id)
-        before = None if current is None else await self._kept(current, in_force, month)
-        if not isinstance(indicator, EventIndicator) or is_counted(indicator, in_force):
-            return Effect(month, before, await self._kept(indicator, wanted, month), "kept")
-        start, end = bounds(month, self._zone)
-        settings = self._settings
-        replayed = await replay(
-            self._kafka, indicator, time_of(start), time_of(end), settings.retention, settings.dissatisfied_below
-        )
-        after = await self._replayed(indicator, replayed, start, end)
-        return Effect(month, before, after, "topic", replayed.records, replayed.is_whole, replayed.kept_from)
+        uncounted: dict[str, list[EventIndicator]] = {}
+        for one in wanted.from_events:
+            if not is_counted(one, in_force):
+                uncounted.setdefault(one.topic, []).append(one)
+        asked = {topic for indicator in indicators for topic in _read_again_for(indicator, uncounted)}
+        replayed = {topic: await self._replay(topic, uncounted[topic], month) for topic in sorted(asked)}
+        now = _Tried(BucketReader(self._pool, wanted, CACHE_BYTES, self._zone), replayed)
+        before = _Tried(BucketReader(self._pool, in_force, CACHE_BYTES, self._zone), {})
+        effects: list[Effect] = []
+        for indicator in indicators:
+            current = in_force.get(indicator.id)
+            was = None if current is None else await self._outcome(current, in_force, before, month)
+            becomes = await self._outcome(indicator, wanted, now, month)
+            read = [replayed[topic] for topic in _read_again_for(indicator, uncounted)]
+            effects.append(
+                Effect(
+                    month,
+                    was,
+                    becomes,
+                    "topic" if read else "kept",
+                    sum(one.records for one in read),
+                    all(one.is_whole for one in read),
+                    max((one.kept_from for one in read if one.kept_from is not None), default=None),
+                    max((one.since for one in read), default=None),
+                )
+            )
+        return effects
 
-    async def _kept(self, indicator: Indicator, catalogue: Catalogue, month: Month) -> Outcome:
+    async def _replay(self, topic: str, indicators: Sequence[EventIndicator], month: Month) -> Replayed:
+        """With what comes before the month, as far as windows and baselines reach."""
         start, end = bounds(month, self._zone)
-        reader = BucketReader(self._pool, catalogue, CACHE_BYTES, self._zone)
+        rules = [(one, rule) for one in indicators for rule in (one.threshold, one.control) if rule is not None]
+        lead = min((Backtest(one, rule, self._zone, start, end).rounds[0].reads_from for one, rule in rules), default=start)
+        settings = self._settings
+        first, begin, after = (time_of(minute) for minute in (min(lead, start), start, end))
+        return await replay(self._kafka, topic, indicators, first, begin, after, settings.retention, settings.dissatisfied_below)
+
+    async def _outcome(self, indicator: Indicator, catalogue: Catalogue, reader: "_Tried", month: Month) -> Outcome:
+        start, end = bounds(month, self._zone)
         reported = ReportedValues(Measurements(self._pool, self._zone), self._zone)
         values = Values(EventValues(reader, catalogue, self._zone), reported, catalogue)
         [value] = await values.series(indicator, "month", [end], (), {})
-        breaches: Sequence[Breach] = ()
-        if isinstance(indicator, EventIndicator):
-            breaches = await self._breaches(Backtests(self._pool, reader, self._zone), indicator, start, end)
-        return _outcome(indicator, value, breaches)
+        backtests = Backtests(self._pool, reader, values, self._zone)
+        breaches = await backtests.raised(indicator, _rules(indicator), start, end)
+        return Outcome(value.amount, judged(indicator, value.amount), breaches)
 
-    async def _replayed(self, indicator: EventIndicator, replayed: Replayed, start: int, end: int) -> Outcome:
-        figures = await asyncio.to_thread(figures_over_windows, [replayed.buckets], (), [(start, end)], indicator.parts)
-        [value] = values_of(indicator, figures, [(start, end)], ())
-        breaches = await self._breaches(Backtests(self._pool, replayed, self._zone), indicator, start, end)
-        return _outcome(indicator, value, breaches)
 
-    async def _breaches(self, backtests: Backtests, indicator: EventIndicator, start: int, end: int) -> Sequence[Breach]:
-        rules = [rule for rule in (indicator.threshold, indicator.control) if rule is not None]
-        return (await backtests.run(indicator, rules, start, end, None)).raised if rules else ()
+class _Tried:
+    """The buckets that are kept; and, for formulas that nobody counted, those that were read again."""
+
+    def __init__(self, kept: BucketReader, replayed: Mapping[str, Replayed]) -> None:
+        self._kept = kept
+        self._replayed = replayed
+
+    async def totals(self, indicator: EventIndicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
+        source = self._read_again(indicator.topic, indicator.parts) or self._kept
+        return await source.totals(indicator, group_by, from_minute, to_minute)
+
+    async def figures(
+        self,
+        topic: str,
+        parts: Mapping[str, Measure],
+        dimensions: Sequence[str],
+        windows: Sequence[tuple[int, int]],
+        filters: Filters | None = None,
+        group_by: Sequence[str] = (),
+        most_rows: int | None = None,
+    ) -> pl.DataFrame:
+        again = self._read_again(topic, parts)
+        if again is not None and not filters:
+            return await again.figures(parts, windows, group_by)
+        return await self._kept.figures(topic, parts, dimensions, windows, filters, group_by, most_rows)
+
+    def _read_again(self, topic: str, parts: Mapping[str, Measure]) -> Replayed | None:
+        replayed = self._replayed.get(topic)
+        is_there = replayed is not None and all(measure.name in replayed.buckets.columns for measure in parts.values())
+        return replayed if is_there else None
+
+
+def _rules(indicator: Indicator) -> list[Rule]:
+    """What judges it as events come, or by its periods."""
+    if indicator.is_judged_by_period:
+        return [Levels(indicator.warning, indicator.critical)]
+    if not isinstance(indicator, EventIndicator):
+        return []
+    return [rule for rule in (indicator.threshold, indicator.control) if rule is not None]
+
+
+def _read_again_for(indicator: Indicator, uncounted: Mapping[str, Sequence[EventIndicator]]) -> list[str]:
+    """The topics that must be read again for it, or for its parts."""
+    ids = indicator.composite.parts if isinstance(indicator, CompositeIndicator) else (indicator.id,)
+    return [topic for topic, own in uncounted.items() if any(one.id in ids for one in own)]
 
 
 def is_counted(indicator: EventIndicator, catalogue: Catalogue) -> bool:
@@ -107,7 +170,3 @@ def is_counted(indicator: EventIndicator, catalogue: Catalogue) -> bool:
     measures = {measure.name for measure in catalogue.measures(indicator.topic)}
     dimensions = set(catalogue.dimensions(indicator.topic))
     return {measure.name for measure in indicator.measures} <= measures and set(indicator.dimensions) <= dimensions
-
-
-def _outcome(indicator: Indicator, value: Value, breaches: Sequence[Breach]) -> Outcome:
-    return Outcome(value.amount, judged(indicator, value.amount), breaches)

@@ -1,6 +1,6 @@
 """The routes that change the catalogue."""
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse
@@ -10,12 +10,19 @@ from closedloop.common.auth.access import Requires, Router
 from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import INDICATORS_MANAGE, INDICATORS_READ
 from closedloop.common.http.preconditions import IdempotencyKey, IfMatch, etag
+from closedloop.common.http.problems import UnknownMedia
 from closedloop.kpi.catalogue_changes import CatalogueChanges
-from closedloop.kpi.entry_schemas import EffectView, NewEntry, Reason, Versions
+from closedloop.kpi.entry_schemas import EffectView, FileEffects, NewEntry, Reason, Versions
 
 router = Router(prefix="/v1/indicators", tags=["catalogue"])
 Reader = Annotated[Principal, Depends(Requires(INDICATORS_READ))]
 Manager = Annotated[Principal, Depends(Requires(INDICATORS_MANAGE))]
+
+
+YAML: Final = ("application/yaml", "application/x-yaml", "text/yaml")
+_FILE: Final[dict[str, Any]] = {
+    "requestBody": {"required": True, "content": {YAML[0]: {"schema": {"type": "string", "description": "as in CATALOGUE.md"}}}}
+}
 
 
 class Retirement(BaseModel):
@@ -43,7 +50,7 @@ def _changes(request: Request) -> CatalogueChanges:
 UseCases = Annotated[CatalogueChanges, Depends(_changes)]
 
 
-@router.get("/{indicator_id}/versions", summary="What was saved of it: who, when, why")
+@router.get("/{indicator_id}/versions", summary="Its versions: of the files, and what was saved, by whom, when and why")
 async def versions(changes: UseCases, _: Reader, indicator_id: str) -> Versions:
     return await changes.versions(indicator_id)
 
@@ -52,6 +59,16 @@ async def versions(changes: UseCases, _: Reader, indicator_id: str) -> Versions:
 async def dry_run(changes: UseCases, principal: Manager, indicator_id: str, body: NewEntry) -> EffectView:
     """Nothing is saved. A formula that is not counted yet is tried on the records that the topic still keeps."""
     return await changes.effect(body, indicator_id, principal)
+
+
+@router.post("/dry-run", summary="What a catalogue file would have said of last month", openapi_extra=_FILE)
+async def dry_run_file(request: Request, changes: UseCases, principal: Manager) -> FileEffects:
+    """Nothing is saved. Its entries are tried together, at most 20 that say something else than those in force, whatever day they
+    are for. Problems name line, entry and word."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media not in YAML:
+        raise UnknownMedia(f"Content-Type: must be {YAML[0]}, the text of a catalogue file in UTF-8.")
+    return await changes.effects_of_file(await request.body(), principal)
 
 
 @router.post("", summary="A new indicator", status_code=201, response_model=SavedView)

@@ -1,13 +1,14 @@
 """Bodies of the routes that change the catalogue."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from closedloop.kpi.backtest_schemas import Breaches
 from closedloop.kpi.domain.report import Judgement
-from closedloop.kpi.domain.versions import Saved
+from closedloop.kpi.domain.versions import Saved, Written
 from closedloop.kpi.effects import Effect, Outcome
 from closedloop.kpi.reports.schemas import AmountView
 
@@ -47,11 +48,13 @@ class EffectView(BaseModel):
     after: OutcomeView
     read: Literal["kept", "topic"] = Field(description="kept: from what is counted already; topic: its records were read again")
     records: int = Field(description="read again from the topic")
-    is_whole: bool = Field(
-        description="false where only the oldest 1,000,000 records of the month were read, or the topic has let go of its beginning"
-    )
+    is_whole: bool = Field(description="false where only the oldest 1,000,000 records were read, or the topic has let go of some")
     kept_from: datetime | None = Field(
         description="where it has: when the oldest record that it still has was appended; what happened before is not in `after`"
+    )
+    read_from: datetime | None = Field(
+        description="the event time from which records were read again: before the month where windows and baselines reach back, "
+        "unless there were more than 1,000,000"
     )
 
     @classmethod
@@ -66,31 +69,46 @@ class EffectView(BaseModel):
             records=effect.records,
             is_whole=effect.is_whole,
             kept_from=effect.kept_from,
+            read_from=effect.read_from,
         )
 
 
+class FileEffects(BaseModel):
+    """What a file's entries would have said of last month, as if all were in force. `unchanged` say what is in force already."""
+
+    items: list[EffectView]
+    unchanged: list[str]
+
+
 class VersionView(BaseModel):
-    """A version that was saved. `entry` is null where the indicator was retired; `counted_from`: where its formula was not counted
-    before, values are whole from then on."""
+    """A version that was saved, or stands in a file: then `place` says where, and who, when and why are the file's matter.
+    `entry` is null where the indicator was retired; `valid_from` is null where it holds from ever; `counted_from`: where its
+    formula was not counted before, values are whole from then on."""
 
     model_config = ConfigDict(from_attributes=True)
 
     indicator_id: str
     version: int
     entry: dict[str, Any] | None
-    valid_from: date
-    counted_from: datetime | None
-    saved_by: str
-    saved_at: datetime
-    reason: str
+    valid_from: date | None
+    place: str | None = None
+    counted_from: datetime | None = None
+    saved_by: str | None = None
+    saved_at: datetime | None = None
+    reason: str | None = None
 
 
 class Versions(BaseModel):
-    """All that were saved of one indicator, the newest first. The one of the file, if there is one, is not among them."""
+    """All of one indicator, the newest first."""
 
     items: list[VersionView]
 
     @classmethod
-    def of(cls, saved: list[Saved]) -> "Versions":
-        """As they are shown."""
-        return cls(items=[VersionView.model_validate(one) for one in saved])
+    def of(cls, indicator_id: str, saved: list[Saved], files: list[Written]) -> "Versions":
+        """As they are shown; of one number what was saved counts, and stands first."""
+        found = [VersionView.model_validate(one) for one in saved]
+        for place, entry in files:
+            said = dict(cast(Mapping[str, Any], entry))
+            version, first = said.pop("version", 1), said.pop("valid_from", None)
+            found.append(VersionView(indicator_id=indicator_id, version=version, entry=said, valid_from=first, place=place))
+        return cls(items=sorted(found, key=lambda one: one.version, reverse=True))

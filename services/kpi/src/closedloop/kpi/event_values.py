@@ -3,20 +3,38 @@
 import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
+from closedloop.kpi.domain.measures import Measure
 from closedloop.kpi.domain.windows import MOST_POINTS, Window, window_start
-from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.value import REGION, Filters, Value
+
+
+class Figures(Protocol):
+    """Sums and sketches over windows."""
+
+    async def figures(
+        self,
+        topic: str,
+        parts: Mapping[str, Measure],
+        dimensions: Sequence[str],
+        windows: Sequence[tuple[int, int]],
+        filters: Filters | None = None,
+        group_by: Sequence[str] = (),
+        most_rows: int | None = None,
+    ) -> pl.DataFrame:
+        """As of `BucketReader`."""
+        ...
 
 
 class EventValues:
     """Answers from the buckets."""
 
-    def __init__(self, reader: BucketReader, catalogue: Catalogue, zone: ZoneInfo) -> None:
+    def __init__(self, reader: Figures, catalogue: Catalogue, zone: ZoneInfo) -> None:
         self._reader = reader
         self._zone = zone
         self._kept = {topic: frozenset(catalogue.dimensions(topic)) for topic in catalogue.topics}

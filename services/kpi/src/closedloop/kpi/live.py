@@ -8,7 +8,7 @@ transaction that saved the new one is over, and those that had begun before it.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -50,14 +50,14 @@ class Live:
         self._put = put
         self._known: tuple[int, date | None] = (0, None)
         self._one = asyncio.Lock()
-        self.now = assemble(history.of_files())
+        self.now = assemble(history.of_files(datetime.now(zone).date()))
         put(self.now)
 
     async def refresh(self, connection: Connection) -> Assembly:
         """The assembly of what is saved and valid by now."""
         latest, day = await saved_entries.latest(connection, self._zone.key)
-        # without anything saved the files are in force on every day
-        asked = (latest, day if latest else None)
+        # with nothing saved or dated the same is in force on every day
+        asked = (latest, day if latest or self._history.is_dated else None)
         if asked == self._known:
             return self.now
         async with self._one:

@@ -3,7 +3,9 @@
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
 
@@ -17,7 +19,7 @@ from closedloop.common.settings import AuthSettings, OperatorSettings
 from closedloop.kpi import api, backtest_api, entries_api, measurements_api, states_api
 from closedloop.kpi.assembly import Assembler, Assembly
 from closedloop.kpi.catalogue_changes import CatalogueChanges
-from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of, read_files
+from closedloop.kpi.catalogue_files import CatalogueRefused, checked, read_files
 from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.compaction import Compaction
 from closedloop.kpi.domain.catalogue import Catalogue
@@ -114,18 +116,22 @@ def calm_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def read_entries() -> tuple[list[Written], Catalogue]:
-    """The shipped entries and the operator's, and the catalogue that they make. Ends the process with their problems where there
-    are any."""
+def read_entries(zone: ZoneInfo) -> list[Written]:
+    """Every version in the shipped files and the operator's. Ends the process with their problems where there are any."""
     try:
-        written, problems = read_files(CatalogueSettings().catalogue_dir)
-        return written, catalogue_of(written, problems)
+        return checked(*read_files(CatalogueSettings().catalogue_dir), datetime.now(zone).date())
     except CatalogueRefused as refused:
         raise SystemExit(str(refused)) from None
 
 
+def catalogue_of_files() -> Catalogue:
+    """What of them is in force today."""
+    zone = OperatorSettings().zone
+    return CatalogueHistory(read_entries(zone)).of_files(datetime.now(zone).date())
+
+
 def serve() -> None:
     """Run until SIGTERM."""
-    settings = KpiSettings()
-    files, _ = read_entries()
-    serve_app(SERVICE, build(settings, KafkaSettings(), AuthSettings(), OperatorSettings(), files), settings)
+    settings, operator = KpiSettings(), OperatorSettings()
+    files = read_entries(operator.zone)
+    serve_app(SERVICE, build(settings, KafkaSettings(), AuthSettings(), operator, files), settings)

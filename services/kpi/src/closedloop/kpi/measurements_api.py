@@ -7,13 +7,13 @@ from typing import Annotated, Any, Final
 import msgspec
 from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel, Field
-from rfc9457 import StatusProblem
 
 from closedloop.common.auth.access import Requires, Router
 from closedloop.common.auth.principal import Principal
 from closedloop.common.auth.roles import INDICATORS_READ, MEASUREMENTS_WRITE
 from closedloop.common.http.pages import Cursor, Limit, Page, decode_cursor, page_of
 from closedloop.common.http.preconditions import IdempotencyKey
+from closedloop.common.http.problems import UnknownMedia
 from closedloop.kpi.asking import FILTERS, AsOf, filters_asked, reported_of, time_asked
 from closedloop.kpi.domain.catalogue import ReportedIndicator
 from closedloop.kpi.measurement_bodies import csv_rows, json_rows, template
@@ -45,14 +45,6 @@ _BODY: Final[dict[str, Any]] = {
         },
     }
 }
-
-
-class UnknownMedia(StatusProblem):
-    """415."""
-
-    status = 415
-    title = "The request's media type is not taken here."
-    type_ = "unsupported-media-type"
 
 
 class Rejected(BaseModel):

@@ -18,7 +18,7 @@ from closedloop.kpi.domain.period_states import Dimensions, PeriodAmount
 from closedloop.kpi.domain.statement import Series, Statement, withdrawal_of
 from closedloop.kpi.domain.windows import PERIODS, TooManyPoints, Window, minute_of, time_of
 from closedloop.kpi.masking import Masking
-from closedloop.kpi.value import REGION, Value
+from closedloop.kpi.period_amounts import period_amounts
 from closedloop.kpi.values import Values
 
 log = structlog.get_logger()
@@ -126,25 +126,10 @@ class PeriodStatements:
                 made += some[1]
         return moved, made, is_whole
 
-    async def _amounts(self, indicator: Indicator, ends: tuple[int, int]) -> dict[Dimensions, list[PeriodAmount]] | None:
-        """Group → the figures of the periods that end there; the whole and each region. None where those are too many."""
-        window = period_states.window_of(indicator)
+    async def _amounts(self, indicator: Indicator, ends: tuple[int, int]) -> Mapping[Dimensions, Sequence[PeriodAmount]] | None:
+        """Group → the figures of the periods that end there. None where those are too many."""
         try:
-            values = [
-                *await self._values.series(indicator, window, ends, (), {}),
-                *await self._values.series(indicator, window, ends, (REGION,), {}),
-            ]
+            return await period_amounts(self._values, indicator, ends)
         except TooManyPoints:
             log.warning("too many regions to be judged", indicator=indicator.id)
             return None
-        return _by_group(values)
-
-
-def _by_group(values: Sequence[Value]) -> dict[Dimensions, list[PeriodAmount]]:
-    """What has no region is part of the whole only."""
-    found: dict[Dimensions, list[PeriodAmount]] = {}
-    for value in values:
-        group = [(name, code) for name, code in sorted(value.group.items()) if code is not None]
-        if len(group) == len(value.group):
-            found.setdefault(tuple(group), []).append(PeriodAmount(value.end, value.amount))
-    return found

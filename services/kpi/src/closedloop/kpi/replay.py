@@ -1,5 +1,5 @@
-"""Reads a topic's retained events again and counts them for one indicator, in memory: what a formula that nobody counted would have
-been. Nothing is written, no position moves."""
+"""Reads a topic's retained events again and counts them for some indicators, in memory: what formulas that nobody counted would
+have been. Nothing is written, no position moves."""
 
 import asyncio
 import dataclasses
@@ -20,6 +20,8 @@ from closedloop.kpi.columnar.times import MINUTE as MICROS_A_MINUTE
 from closedloop.kpi.domain.buckets import CELL, Bucketing, added_up, merged, needed_columns
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.columns import MINUTE
+from closedloop.kpi.domain.measures import Measure
+from closedloop.kpi.domain.rolling import figures_over_windows
 from closedloop.kpi.domain.seen import Place, Seen, fresh_of, places_of
 
 MOST_EVENTS: Final = 1_000_000
@@ -31,9 +33,10 @@ PATIENCE_S: Final = 10.0
 
 @dataclass(frozen=True)
 class Replayed:
-    """An indicator's minute buckets of [start, end). `is_whole` is false where there were more than MOST_EVENTS records, or where
-    the topic has let go of some: `kept_from` is when the oldest that it still has was appended."""
+    """Minute buckets of event time [since, end). `is_whole` is false where there were more than MOST_EVENTS records, or where the
+    topic has let go of some: `kept_from` is when the oldest that it still has was appended."""
 
+    since: datetime
     buckets: pl.DataFrame
     records: int
     is_whole: bool
@@ -45,25 +48,41 @@ class Replayed:
         sums = inside.select(*group_by, MINUTE, **{name: pl.col(part.name) for name, part in indicator.parts.items()})
         return added_up([sums], group_by).filter(pl.col("sample") != 0).select(sums.columns)
 
+    async def figures(
+        self, parts: Mapping[str, Measure], windows: Sequence[tuple[int, int]], group_by: Sequence[str]
+    ) -> pl.DataFrame:
+        """As `BucketReader.figures`, without filters."""
+        return await asyncio.to_thread(figures_over_windows, [self.buckets], group_by, windows, parts)
+
 
 async def replay(
-    kafka: KafkaSettings, indicator: EventIndicator, start: datetime, end: datetime, retention: timedelta, dissatisfied_below: float
+    kafka: KafkaSettings,
+    topic: str,
+    indicators: Sequence[EventIndicator],
+    lead: datetime,
+    start: datetime,
+    end: datetime,
+    retention: timedelta,
+    dissatisfied_below: float,
 ) -> Replayed:
-    """Count the topic's retained records of event time [start, end). Raises KafkaError, TimeoutError."""
-    topic, catalogue = indicator.topic, Catalogue([dataclasses.replace(indicator, parent=None)])  # which is not there
+    """Count the topic's retained records of event time [start, end) for its `indicators`; and those from `lead` on, where all
+    that would be read then is no more than MOST_EVENTS. Raises KafkaError, TimeoutError."""
+    catalogue = Catalogue([dataclasses.replace(indicator, parent=None) for indicator in indicators])  # which are not there
     decoder = ColumnarDecoder({topic: needed_columns(catalogue, topic)}, retention)
-    counting = _Counting(Bucketing.of(catalogue, topic, dissatisfied_below), start, end)
     consumer = AIOKafkaConsumer(**kafka.client_options(), enable_auto_commit=False, isolation_level="read_committed")
     try:
         async with asyncio.timeout(PATIENCE_S):
             await consumer.start()
             partitions = [TopicPartition(topic, number) for number in sorted(await _partitions(consumer, topic))]
             consumer.assign(partitions)
-            # an event is appended after it happened, or five minutes before at most
-            since = int((start - timedelta(minutes=5)).timestamp() * 1000)
-            found = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
             beginnings, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-        kept_from = oldest_kept(found, beginnings, since)
+            for since in (lead, start):
+                appended = _appended(since)
+                found = await consumer.offsets_for_times(dict.fromkeys(partitions, appended))
+                if sum(ends[tp] - first.offset for tp, first in found.items() if first is not None) <= MOST_EVENTS:
+                    break
+        kept_from = oldest_kept(found, beginnings, appended)
+        counting = _Counting(Bucketing.of(catalogue, topic, dissatisfied_below), since, end)
         left = {tp: ends[tp] for tp in partitions if found[tp] is not None and found[tp].offset < ends[tp]}
         for tp in partitions:
             consumer.seek(tp, found[tp].offset if tp in left else ends[tp])
@@ -79,9 +98,15 @@ async def replay(
             records += sum(map(len, polled.values()))
             await asyncio.to_thread(counting.take, decoder, polled)
             left = {tp: last for tp, last in left.items() if await consumer.position(tp) < last}
-        return Replayed(counting.buckets(), records, not left and kept_from is None, kept_from)
+        return Replayed(since, counting.buckets(), records, not left and kept_from is None, kept_from)
     finally:
         await stop_consumer(consumer)
+
+
+def _appended(at: datetime) -> int:
+    """Since when (ms since 1970) what happened at a time or later was appended: after it happened, or five minutes before at
+    most."""
+    return int((at - timedelta(minutes=5)).timestamp() * 1000)
 
 
 def oldest_kept(

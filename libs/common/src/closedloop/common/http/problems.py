@@ -29,6 +29,14 @@ class BadRequest(StatusProblem):
     type_ = "bad-request"
 
 
+class UnknownMedia(StatusProblem):
+    """415."""
+
+    status = 415
+    title = "The request's media type is not taken here."
+    type_ = "unsupported-media-type"
+
+
 class Unauthorized(StatusProblem):
     """401."""
 

@@ -1,23 +1,29 @@
-"""What a threshold or a control chart would have said over history. Pure: rounds of buckets in, breaches out, nothing is kept."""
+"""What a threshold, a control chart or levels of a period would have said over history. Pure: buckets or figures in, breaches out,
+nothing is kept."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from closedloop.common.events.model import IndicatorBreachData
-from closedloop.kpi.domain.catalogue import EventIndicator
+from closedloop.kpi.domain import period_states
+from closedloop.kpi.domain.catalogue import EventIndicator, Indicator
 from closedloop.kpi.domain.control import edges
 from closedloop.kpi.domain.masks import Masks, muted
+from closedloop.kpi.domain.period_states import Dimensions, PeriodAmount, window_of
 from closedloop.kpi.domain.statement import Series, Statement
 from closedloop.kpi.domain.stating import state, state_charts
 from closedloop.kpi.domain.thresholds import Control, Level, Threshold
+from closedloop.kpi.domain.windows import window_start
 
 MOST_DAYS: Final = 400
 DAYS_AT_ONCE: Final = 31
 MOST_SERIES: Final = 1_000
+MOST_PERIODS: Final = 120
 DAY: Final = 24 * 60
 
 
@@ -91,6 +97,39 @@ class Backtest:
     def breaches(self) -> list[Breach]:
         """All that would have been raised, by their beginning."""
         return paired(self._made)
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What a period is judged by, in place of what the entry says."""
+
+    warning: float | None
+    critical: float | None
+
+
+def period_ends(indicator: Indicator, zone: ZoneInfo, since: int, until: int) -> list[int]:
+    """Where the indicator's periods end that are over in (since, until], and the one before them; empty where none is."""
+    window = window_of(indicator)
+    found = [window_start(window, until + 1, zone)]
+    while found[-1] > since:
+        found.append(window_start(window, found[-1], zone))
+    return found[::-1] if len(found) > 1 else []
+
+
+def over_periods(
+    indicator: Indicator, levels: Levels, zone: ZoneInfo, ends: Sequence[int], amounts: Mapping[Dimensions, Sequence[PeriodAmount]]
+) -> list[Breach]:
+    """What the levels would have said of the periods that end at `ends`, judged at each end but the first. `amounts`: group → its
+    figures of all of them, in that order."""
+    judged = replace(indicator, warning=levels.warning, critical=levels.critical)
+    known: dict[str, Series] = {}
+    made: list[Statement] = []
+    for place, two in enumerate(pairwise(ends)):
+        own = {group: figures[place : place + 2] for group, figures in amounts.items()}
+        moved, some = period_states.state(judged, zone, two, own, known, two[1])
+        known |= {series.key: series for series in moved}
+        made += some
+    return paired(made)
 
 
 def paired(statements: Iterable[Statement]) -> list[Breach]:

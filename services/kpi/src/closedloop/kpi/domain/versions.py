@@ -1,6 +1,6 @@
 """Which version of an entry is in force on a day: files and what was saved over REST are one history."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, TypeAlias
@@ -23,32 +23,59 @@ class Saved:
     reason: str
 
 
-def in_force(files: Sequence[Written], saved: Iterable[Saved], day: date) -> list[Written]:
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """What one version says; `written` is None where it retires the indicator. Of one number what was saved counts."""
+
+    of: str
+    number: int
+    is_saved: bool
+    valid_from: date | None
+    written: Written | None
+
+
+def in_force(files: Iterable[Written], saved: Iterable[Saved], day: date) -> list[Written]:
     """The entries of a day. Of an indicator's versions the highest one counts that is valid by then, whether it stands in a file or
     was saved: a later release may bring a higher one. Saved ones carry their version and first day."""
-    latest: dict[str, Saved] = {}
-    for one in saved:
-        if one.valid_from <= day and (one.indicator_id not in latest or one.version > latest[one.indicator_id].version):
-            latest[one.indicator_id] = one
-    found: list[Written] = []
-    for place, entry in files:
-        id_ = entry.get("id") if isinstance(entry, Mapping) else None
-        change = latest.get(id_) if isinstance(id_, str) else None
-        if change is None or _version(entry) > change.version:
-            found.append((place, entry))
-            latest.pop(str(id_), None)
-        elif change.entry is not None:
-            found.append(_written(latest.pop(change.indicator_id)))
-        else:
-            latest.pop(change.indicator_id)
-    return found + [_written(one) for one in latest.values() if one.entry is not None]
+    chosen: dict[str, _Version] = {}
+    for one in [*map(_of_file, files), *map(_of_saved, saved)]:
+        if one.valid_from is not None and one.valid_from > day:
+            continue
+        known = chosen.get(one.of)
+        if known is None or (known.number, known.is_saved) < (one.number, one.is_saved):
+            chosen[one.of] = one
+    return [one.written for one in chosen.values() if one.written is not None]
 
 
-def _written(saved: Saved) -> Written:
+def days_of_change(files: Iterable[Written], after: date) -> list[date]:
+    """The later days on which a file's entry comes into force, ascending."""
+    return sorted({first for place, entry in files if (first := _of_file((place, entry)).valid_from) is not None and first > after})
+
+
+def version_of(written: Written) -> tuple[str, int]:
+    """(indicator, number of the version); what is no entry, or has no id, is told by its place."""
+    one = _of_file(written)
+    return one.of, one.number
+
+
+def _of_file(written: Written) -> _Version:
+    place, entry = written
+    said: Mapping[Any, Any] = entry if isinstance(entry, Mapping) else {}
+    id_, version, first = said.get("id"), said.get("version", 1), said.get("valid_from")
+    return _Version(id_ if isinstance(id_, str) else place, version if isinstance(version, int) else 1, False, _day(first), written)
+
+
+def _of_saved(saved: Saved) -> _Version:
     dated = {"version": saved.version, "valid_from": saved.valid_from}
-    return f"saved version {saved.version}", {**(saved.entry or {}), **dated}
+    written = None if saved.entry is None else (f"saved version {saved.version}", {**saved.entry, **dated})
+    return _Version(saved.indicator_id, saved.version, True, saved.valid_from, written)
 
 
-def _version(entry: object) -> int:
-    version = entry.get("version", 1) if isinstance(entry, Mapping) else 1
-    return version if isinstance(version, int) else 1
+def _day(value: object) -> date | None:
+    """A first day as it is written; None where it is none, which the entry's reader complains of."""
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            return None
+    return value if type(value) is date else None
