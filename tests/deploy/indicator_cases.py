@@ -22,6 +22,9 @@ def cases(catalogue: Catalogue) -> list[dict[str, Any]]:
         _case("nothing stands badly", judged, [OK, PENDING], []),
         _case("warnings", judged, [PENDING, WARNING], [_sample(one, "ticket") for one in warned]),
         _case("critical", critical, [WARNING, CRITICAL], [_sample(one, _severity(one)) for one in critical]),
+        _case("critical, and acknowledged", critical, [WARNING, CRITICAL], [], is_quiet=True),
+        _escalated(judged[0], times=2, firing=[]),
+        _escalated(judged[0], times=3, firing=[f'{{severity="ticket", owner="service-desk", indicator="{judged[0].id}"}}']),
     ]
 
 
@@ -34,19 +37,44 @@ def _severity(indicator: Indicator) -> str:
     return "ticket" if indicator.is_judged_by_period else "page"
 
 
-def _case(name: str, indicators: list[Indicator], states: list[int], firing: list[dict[str, Any]]) -> dict[str, Any]:
+def _case(
+    name: str, indicators: list[Indicator], states: list[int], firing: list[dict[str, Any]], *, is_quiet: bool = False
+) -> dict[str, Any]:
     first, then = states
     series = [
         {"series": f'kpi_indicator_state{{{_labels(i)}, service="kpi", instance="{instance}"}}', "values": f"{first}x9 {then}x20"}
         for i in indicators
         for instance in ("a", "b")
     ]
+    if is_quiet:
+        series += [
+            {"series": f'kpi_indicator_quiet{{{_labels(i)}, service="kpi", instance="a"}}', "values": "1x30"} for i in indicators
+        ]
     counted = {"expr": f"count by (severity, owner, indicator) ({FIRING})", "eval_time": "20m", "exp_samples": firing}
     return {
         "name": name,
         "interval": "1m",
         "input_series": series,
         "promql_expr_test": [counted if firing else {"expr": FIRING, "eval_time": "20m", "exp_samples": []}],
+    }
+
+
+def _escalated(indicator: Indicator, *, times: int, firing: list[str]) -> dict[str, Any]:
+    info = f'kpi_indicator_info{{indicator="{indicator.id}", owner="{indicator.owner}", service="kpi", instance="%s"}}'
+    said = f'kpi_indicator_escalations{{{_labels(indicator)}, service="kpi", instance="%s"}}'
+    unanswered = FIRING.replace("IndicatorBreached", "IndicatorUnanswered")
+    asked = f"count by (severity, owner, indicator) ({unanswered})" if firing else unanswered
+    return {
+        "name": f"said {times} times again",
+        "interval": "1m",
+        "input_series": [
+            {"series": series % instance, "values": values}
+            for series, values in ((info, "1x20"), (said, f"{times}x20"))
+            for instance in ("a", "b")
+        ],
+        "promql_expr_test": [
+            {"expr": asked, "eval_time": "20m", "exp_samples": [{"labels": labels, "value": 1} for labels in firing]}
+        ],
     }
 
 

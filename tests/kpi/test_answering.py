@@ -21,6 +21,7 @@ from closedloop.common.settings import AuthSettings
 from closedloop.kpi import backtest_api, states_api
 from closedloop.kpi.backtests import Backtests
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
+from closedloop.kpi.domain.escalation import wait
 from closedloop.kpi.domain.statement import minute_at
 from closedloop.kpi.domain.stating import DAY
 from closedloop.kpi.domain.thresholds import Control, Threshold
@@ -247,10 +248,10 @@ async def test_a_breach_is_said_again_until_somebody_acknowledges_it(desk: Desk)
     await desk.escalations.look()
     assert len(await desk.published()) == 2  # the breaches: nobody is late yet
 
-    async def an_hour_later() -> list[Any]:
+    async def later(hours: int) -> list[Any]:
         await desk.pool.execute(
             "UPDATE statement_series SET breached_at = breached_at - $1::interval, escalated_at = escalated_at - $1::interval",
-            timedelta(minutes=60),
+            timedelta(hours=hours),
         )
         before = len(await desk.published())
         await desk.escalations.look()
@@ -258,18 +259,29 @@ async def test_a_breach_is_said_again_until_somebody_acknowledges_it(desk: Desk)
         return (await desk.published())[before:]
 
     breach = next(e for e in await desk.published() if e.subject == NJ)
-    again = {event.subject: event for event in await an_hour_later()}
+    again = {event.subject: event for event in await later(1)}
     assert again.keys() == {NJ, SZ}
     assert isinstance(again[NJ], IndicatorEscalated)
     assert (again[NJ].id, again[NJ].sequence) == (f"{breach.id}.escalated.1", breach.sequence)
     assert (again[NJ].data.breach_id, again[NJ].data.escalation, again[NJ].data.minutes) == (breach.id, 1, 60)
     assert (again[NJ].data.value, again[NJ].data.owner, again[NJ].data.level) == (30.0, "it_support", "critical")
     await desk.acknowledge(next(s for s in await desk.states() if s["series"] == SZ))
-    assert [e.data.escalation for e in await an_hour_later()] == [2]
-    assert [e.data.escalation for e in await an_hour_later()] == [3]
-    assert await an_hour_later() == []
+    assert await later(1) == []  # it waits twice as long each time
+    assert [e.data.escalation for e in await later(1)] == [2]
+    assert [e.data.escalation for hours in (4, 8, 16) for e in await later(hours)] == [3, 4, 5]
+    assert [e.data.escalation for day in range(3) for e in await later(24)] == [6, 7, 8]  # and a day at most
     kinds = [line["kind"] for line in (await desk.ask("GET", "/v1/states/history", params={"region": "NJ"}))["items"]]
-    assert kinds == ["escalated", "escalated", "escalated", "breached"]
+    assert kinds == ["escalated"] * 8 + ["breached"]
+    await desk.acknowledge(next(s for s in await desk.states() if s["series"] == NJ))
+    assert await later(48) == []
+
+
+@pytest.mark.parametrize(
+    ("after", "waits"), [(60, [1, 2, 4, 8, 16, 24, 24]), (24 * 60, [24, 24, 24]), (48 * 60, [48, 48]), (6, [0.1, 0.2, 0.4])]
+)
+def test_an_escalation_waits_twice_as_long_each_time_and_a_day_at_most(after: int, waits: list[float]) -> None:
+    assert [wait(step, after) / timedelta(hours=1) for step in range(len(waits))] == waits
+    assert wait(32_767, after) == timedelta(hours=max(24, after // 60))
 
 
 async def test_what_is_silenced_is_not_said_again(desk: Desk) -> None:

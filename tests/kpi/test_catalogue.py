@@ -37,6 +37,8 @@ ENTRY: dict[str, Any] = {
     "threshold": {"window": "1h", "critical": 10, "minimum_sample": 20, "by": ["region"]},
 }
 
+EVERY_DAY = frozenset(range(7))
+
 
 @pytest.fixture
 def nothing_shipped(tmp_path: Path) -> Path:
@@ -287,7 +289,30 @@ def test_times_in_which_no_breach_begins_are_shown_as_they_are_written(weekdays:
 
 @pytest.mark.parametrize(
     ("mute", "shown"),
-    [(Mute(frozenset({5, 6}), 0, 1440), "sat,sun 00:00-24:00"), (Mute(frozenset(range(7)), 1320, 360), "22:00-06:00")],
+    [
+        (Mute(frozenset({5, 6}), 0, 1440), "sat,sun 00:00-24:00"),
+        (Mute(EVERY_DAY, 1320, 360), "22:00-06:00"),
+        (Mute(EVERY_DAY, 0, 1440, date(2026, 10, 1), date(2026, 10, 7)), "2026-10-01..2026-10-07 00:00-24:00"),
+        (Mute(EVERY_DAY, 1200, 120, date(2026, 12, 31), date(2026, 12, 31)), "2026-12-31 20:00-02:00"),
+    ],
 )
-def test_a_time_of_the_week_is_written_with_its_days_unless_it_is_daily(mute: Mute, shown: str) -> None:
+def test_a_time_is_written_with_its_days_unless_it_is_daily(mute: Mute, shown: str) -> None:
     assert written(mute) == shown
+    indicator, found = read_entry(ENTRY | {"threshold": ENTRY["threshold"] | {"mute": [shown]}}, "own.yaml:1")
+    assert not found and isinstance(indicator, EventIndicator)
+    assert indicator.threshold is not None and indicator.threshold.mute == (mute,)
+
+
+@pytest.mark.parametrize(
+    ("mute", "said"),
+    [
+        ("2026-10-01..2026-09-07 00:00-24:00", "of which the last is not before the first"),
+        ("2026-02-30 00:00-24:00", "must be a day such as 2026-11-20, not `2026-02-30`"),
+        ("2026-10-01..", "must hold times such as"),
+        ("mon,sum 00:00-24:00", "`sum` is no day of the week"),
+    ],
+)
+def test_a_time_that_is_none_is_named(mute: str, said: str) -> None:
+    _, [problem] = read_entry(ENTRY | {"threshold": ENTRY["threshold"] | {"mute": [mute]}}, "own.yaml:1")
+    assert problem.startswith("own.yaml:1: web_failure_rate: threshold: mute: ")
+    assert said in problem

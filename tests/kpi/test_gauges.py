@@ -71,6 +71,7 @@ indicators:
     dimensions: [region]
     collection: system_extract
     granularity: month
+    export: [region]
     reported: {by: network management, numerator: lines in service, level: true}
   - id: surveys_per_line
     name_en: Surveys per line
@@ -83,6 +84,7 @@ indicators:
     owner: hotline
     dimensions: [region]
     granularity: month
+    export: [region]
     composite: surveys / lines
   - id: lines_faultless
     name_en: Lines without a fault
@@ -191,6 +193,26 @@ async def test_a_series_that_is_judged_has_its_state_also_where_no_event_is_left
     }
 
 
+async def test_what_nobody_need_be_told_of_and_what_nobody_answers_is_shown(engine: Engine, catalogue: Catalogue) -> None:
+    now = datetime.now(UTC)
+    breach = Standing("critical", 1, 2)
+    series = [Series("bad_share", {"region": region}, 1, breach) for region in ("NJ", "SZ", "HZ", "WX")]
+    chart = [Series("bad_share", {"region": "WX"}, 1, breach, judged_by="control")]
+    async with engine.pool.acquire() as connection, connection.transaction():
+        await statement_store.write_series(connection, "evaluations", series + chart, {}, [])
+    said = {"NJ": ("acknowledged_at", now), "SZ": ("suppressed_by", "silenced"), "HZ": ("escalations", 4)}
+    for region, (column, value) in {**said, "WX": ("acknowledged_at", now)}.items():
+        await engine.pool.execute(
+            f"UPDATE statement_series SET {column} = $1 WHERE dimensions->>'region' = $2 AND judged_by = 'threshold'",
+            value,
+            region,
+        )
+    await gauges_over(Engine(engine.pool, catalogue)).refresh()
+    # of WX the chart's breach waits for an answer
+    assert seen("kpi_indicator_quiet") == {labels("bad_share", region=region): 1 for region in ("NJ", "SZ")}
+    assert seen("kpi_indicator_escalations") == {labels("bad_share", region="HZ"): 4}
+
+
 async def test_of_what_is_judged_by_its_period_the_whole_has_its_state_and_a_region_that_is_not_ok(
     engine: Engine, catalogue: Catalogue
 ) -> None:
@@ -200,6 +222,35 @@ async def test_of_what_is_judged_by_its_period_the_whole_has_its_state_and_a_reg
         await statement_store.write_series(connection, "periods", series, {}, [])
     await gauges_over(Engine(engine.pool, catalogue)).refresh()
     assert seen("kpi_indicator_state") == {labels("lines_faultless"): 0, labels("lines_faultless", region="SZ"): 2}
+
+
+async def reported(engine: Engine, catalogue: Catalogue, indicator_id: str, period: str, **figures: float | str) -> None:
+    indicator = catalogue.get(indicator_id)
+    assert isinstance(indicator, ReportedIndicator)
+    row = {"period": period, "method": "extract", "file": "lines.csv"} | figures
+    status, answer = await Measurements(engine.pool, UTC_ZONE).take(indicator, Report(MEI, [row], None, b""))
+    assert status == 201, answer
+
+
+async def test_what_is_reported_or_composed_is_told_apart_where_its_entry_asks_for_it(engine: Engine, catalogue: Catalogue) -> None:
+    month = earlier(month_of(minute_of(datetime.now(UTC)), UTC_ZONE), 1)
+    surveys = [envelope(rating(score=9, region="NJ"), id=f"s{n}", time=f"{month}-15T12:00:00Z") for n in range(5)]
+    counting = Engine(engine.pool, catalogue)
+    assert await counting.take(numbered([encoded(event) for event in surveys], appended=datetime.now(UTC))) == []
+    for region, lines in (("NJ", 20), ("SZ", 30)):
+        await reported(engine, catalogue, "lines", month, numerator=lines, region=region)
+        await reported(engine, catalogue, "lines_faultless", month, value=97, region=region)
+    await gauges_over(counting).refresh()
+    values = {found: value for found, value in seen("kpi_indicator_value").items() if dict(found)["indicator"] not in ("surveys",)}
+    assert values == {
+        labels("lines"): 50,
+        labels("lines", region="NJ"): 20,
+        labels("lines", region="SZ"): 30,
+        labels("surveys_per_line"): 0.1,
+        labels("surveys_per_line", region="NJ"): 0.25,
+        labels("surveys_per_line", region="SZ"): 0,
+        labels("lines_faultless"): 97,  # whose entry asks for nothing
+    }
 
 
 async def test_what_is_reported_or_composed_has_the_figures_of_the_last_period_that_is_known(
@@ -214,12 +265,8 @@ async def test_what_is_reported_or_composed_has_the_figures_of_the_last_period_t
     await gauges.refresh()
     assert {found for found in seen("kpi_indicator_value") if dict(found)["indicator"] not in ("bad_share", "surveys")} == set()
 
-    async def report(indicator_id: str, period: str, **figures: float) -> None:
-        indicator = catalogue.get(indicator_id)
-        assert isinstance(indicator, ReportedIndicator)
-        row = {"period": period, "method": "extract", "file": "lines.csv"} | figures
-        status, answer = await Measurements(engine.pool, UTC_ZONE).take(indicator, Report(MEI, [row], None, b""))
-        assert status == 201, answer
+    async def report(indicator_id: str, period: str, **figures: float | str) -> None:
+        await reported(engine, catalogue, indicator_id, period, **figures)
 
     await report("lines", before, numerator=50)
     await report("lines_faultless", before, value=97)

@@ -1,6 +1,6 @@
 """A series' life: warning and critical, pending, hysteresis, masks; against a plain evaluation of minute after minute."""
 
-from datetime import datetime
+from datetime import date, datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -147,6 +147,11 @@ def test_a_child_begins_where_its_parent_is_back() -> None:
     [
         (Mute(frozenset({5, 6}), 0, 24 * 60), "2026-11-21T00:00+08:00", "2026-11-22T00:00+08:00"),  # a Saturday
         (Mute(frozenset({4}), 22 * 60, 6 * 60), "2026-11-20T22:00+08:00", "2026-11-21T06:00+08:00"),  # over Friday's midnight
+        (
+            Mute(frozenset(range(7)), 0, 24 * 60, date(2026, 11, 21), date(2026, 11, 22)),
+            "2026-11-21T00:00+08:00",
+            "2026-11-22T00:00+08:00",
+        ),
     ],
 )
 def test_a_calendar_is_the_operators(mute: Mute, begins: str, ends: str) -> None:

@@ -1,6 +1,7 @@
 """Use case: a breach that stands, and that nobody has acknowledged, is said again."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 import msgspec
 import structlog
@@ -11,7 +12,7 @@ from closedloop.common.outbox.store import Outgoing, own_event, put
 from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import state_store as store
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
-from closedloop.kpi.domain.escalation import MOST, is_due
+from closedloop.kpi.domain.escalation import is_due
 from closedloop.kpi.domain.period_states import ESCALATE_AFTER_MINUTES as AFTER_A_PERIOD
 from closedloop.kpi.domain.statement import series_key
 from closedloop.kpi.domain.thresholds import ESCALATE_AFTER_MINUTES
@@ -36,10 +37,10 @@ class Escalations:
         made: list[str] = []
         async with self._pool.acquire() as connection, connection.transaction():
             now = await store.now(connection)
-            for row in await store.lock_unanswered(connection, MOST, AT_ONCE):
-                after = self._after(row["indicator_id"], row["judged_by"])
-                if not is_due(row["breached_at"], row["escalated_at"], row["escalations"], after, now):
-                    continue
+            late = [row["series"] for row in await store.read_unanswered(connection) if self._is_due(row, now)]
+            for row in await store.lock_unanswered(connection, late[:AT_ONCE]):
+                if not self._is_due(row, now):
+                    continue  # another process has just said it
                 step = row["escalations"] + 1
                 stated = msgspec.convert(row["said"], IndicatorBreachData)
                 data = IndicatorEscalationData(
@@ -66,6 +67,10 @@ class Escalations:
             ESCALATED.labels(indicator_id).inc()
         if made:
             self._said()
+
+    def _is_due(self, row: store.Row, now: datetime) -> bool:
+        after = self._after(row["indicator_id"], row["judged_by"])
+        return is_due(row["breached_at"], row["escalated_at"], row["escalations"], after, now)
 
     def _after(self, indicator_id: str, judged_by: str) -> int:
         indicator = self._catalogue.get(indicator_id)

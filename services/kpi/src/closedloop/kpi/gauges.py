@@ -20,7 +20,20 @@ from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import gauge_store as store
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.entries import ALL_DIMENSIONS
-from closedloop.kpi.domain.exporting import LEVELS, SAMPLE, STATE, Group, Row, exported_by, is_alarming, merged, shows_state, within
+from closedloop.kpi.domain.exporting import (
+    ESCALATIONS,
+    LEVELS,
+    QUIET,
+    SAMPLE,
+    STATE,
+    Group,
+    Row,
+    exported_by,
+    is_alarming,
+    merged,
+    shows_state,
+    within,
+)
 from closedloop.kpi.domain.windows import Window, minute_of, window_start
 from closedloop.kpi.period_figures import PeriodFigures
 from closedloop.kpi.reading import BucketReader
@@ -32,6 +45,8 @@ FIGURES: Final = {
     "denominator": "Denominator over the gauge window, or of the last period",
     SAMPLE: "Events, or reported figures, that stand in the value",
     STATE: "0 ok, 1 pending, 2 warning, 3 critical; of what is judged by a period, the whole, and the regions that are not ok",
+    QUIET: "1 where a breach stands that nobody need be told of: it is acknowledged, muted, silenced, or its parent's",
+    ESCALATIONS: "How often a breach that stands was said again, as nobody has acknowledged it",
 }
 By = tuple[str, ...]
 Sums = tuple[Sequence[EventIndicator], pl.DataFrame]
@@ -114,7 +129,7 @@ class Gauges:
         async with self._pool.acquire() as connection:
             standing = await store.read_standing(connection)
         rows += [
-            Row(one.indicator_id, tuple(sorted(one.dimensions.items())), {STATE: LEVELS[one.level]})
+            Row(one.indicator_id, tuple(sorted(one.dimensions.items())), _standing(one))
             for one in standing
             if (indicator := self._catalogue.get(one.indicator_id)) is not None
             and shows_state(indicator, one.dimensions, one.level)
@@ -189,6 +204,12 @@ def _figures(indicator: EventIndicator, sums: Mapping[str, float | None]) -> dic
     value = None if numerator is None else indicator.value(numerator, denominator)
     figures = {"value": value, "numerator": numerator, "denominator": denominator, SAMPLE: sums[indicator.sample_measure.name]}
     return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def _standing(one: store.Standing) -> dict[str, float]:
+    """The state; and of a breach, where it is so, that nobody need be told of it, and how often it was said again."""
+    told = {QUIET: float(one.is_quiet), ESCALATIONS: float(one.escalations)}
+    return {STATE: LEVELS[one.level], **{figure: number for figure, number in told.items() if number}}
 
 
 def _families(rows: Iterable[Row]) -> list[GaugeMetricFamily]:

@@ -3,13 +3,19 @@ something is known."""
 
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import measurement_store
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
-from closedloop.kpi.domain.exporting import SAMPLE, Row
+from closedloop.kpi.domain.exporting import SAMPLE, Group, Row, exported_by
 from closedloop.kpi.domain.period_states import PeriodAmount, last_ends, newest_known, window_of
+from closedloop.kpi.domain.report import Amount
+from closedloop.kpi.domain.windows import TooManyPoints
 from closedloop.kpi.period_statements import AGAIN_AFTER_MINUTES
 from closedloop.kpi.values import Values
+
+log = structlog.get_logger()
 
 
 class PeriodFigures:
@@ -24,20 +30,35 @@ class PeriodFigures:
         self._known: tuple[int, int, list[Row]] | None = None
 
     async def rows(self, minute: int) -> list[Row]:
-        """One row per indicator, the whole operator's, as it is known at this minute."""
+        """The whole operator's, and one row for each combination by which an entry wants to be told apart, as known at this
+        minute."""
         async with self._pool.acquire() as connection:
             last_report = await measurement_store.read_last_id(connection)
         if self._known is None or self._known[0] != last_report or minute >= self._known[1] + AGAIN_AFTER_MINUTES:
-            asked = [await self._row(one, minute) for one in self._catalogue.indicators if not isinstance(one, EventIndicator)]
-            self._known = last_report, minute, [row for row in asked if row is not None]
+            rows: list[Row] = []
+            for indicator in self._catalogue.indicators:
+                if not isinstance(indicator, EventIndicator):
+                    for by in dict.fromkeys([(), exported_by(indicator)]):
+                        rows += await self._rows(indicator, minute, by)
+            self._known = last_report, minute, rows
         return self._known[2]
 
-    async def _row(self, indicator: Indicator, minute: int) -> Row | None:
+    async def _rows(self, indicator: Indicator, minute: int, by: tuple[str, ...]) -> list[Row]:
         window = window_of(indicator)
-        values = await self._values.series(indicator, window, last_ends(window, minute, self._zone), (), {})
-        newest = newest_known(indicator, [PeriodAmount(value.end, value.amount) for value in values])
-        if newest is None:
-            return None
-        amount = newest.amount
-        figures = {"value": amount.value, "numerator": amount.numerator, "denominator": amount.denominator, SAMPLE: amount.sample}
-        return Row(indicator.id, (), {name: figure for name, figure in figures.items() if figure is not None})
+        try:
+            values = await self._values.series(indicator, window, last_ends(window, minute, self._zone), by, {})
+        except TooManyPoints:
+            log.warning("too many groups to be shown", indicator=indicator.id)
+            return []
+        groups: dict[Group, list[PeriodAmount]] = {}
+        for value in values:
+            codes = [(name, code) for name in by if (code := value.group[name]) is not None]
+            if len(codes) == len(by):
+                groups.setdefault(tuple(codes), []).append(PeriodAmount(value.end, value.amount))
+        newest = {group: newest_known(indicator, two) for group, two in groups.items()}
+        return [Row(indicator.id, group, _figures(known.amount)) for group, known in newest.items() if known is not None]
+
+
+def _figures(amount: Amount) -> dict[str, float]:
+    figures = {"value": amount.value, "numerator": amount.numerator, "denominator": amount.denominator, SAMPLE: amount.sample}
+    return {name: figure for name, figure in figures.items() if figure is not None}

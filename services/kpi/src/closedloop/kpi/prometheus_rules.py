@@ -10,12 +10,15 @@ from typing import Any, Final
 import yaml
 
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
-from closedloop.kpi.domain.exporting import LEVELS, Level
+from closedloop.kpi.domain.exporting import ESCALATIONS, LEVELS, QUIET, STATE, Level
 from closedloop.kpi.domain.period_states import window_of
 from closedloop.kpi.value import REGION
 
 HEADER: Final = "# Written from the indicator catalogue by `python -m closedloop.kpi rules` (make rules): do not edit.\n"
 ALERT: Final = "IndicatorBreached"
+UNANSWERED: Final = "IndicatorUnanswered"
+LATE: Final = 3
+"""So often said again without an answer is somebody else's matter: with the usual hour, after seven hours."""
 SEVERITIES: Final[dict[Level, str]] = {"warning": "ticket", "critical": "page"}
 _WIDTH: Final = 130
 _REGION_IF_ANY: Final = f"{{{{ with $labels.{REGION} }}}}, region {{{{ . }}}}{{{{ end }}}}"
@@ -29,6 +32,7 @@ def rules_of(catalogue: Catalogue) -> str:
         *_recorded(catalogue),
         *(rule for indicator in catalogue.from_events for rule in alerts_of(indicator)),
         *(alert_of_period(indicator) for indicator in catalogue.by_period),
+        *([_unanswered()] if any(indicator.is_judged for indicator in catalogue.indicators) else []),
     ]
     groups = {"groups": [{"name": "indicators", "rules": rules}]}
     return HEADER + yaml.safe_dump(groups, sort_keys=False, allow_unicode=True, width=_WIDTH)
@@ -76,12 +80,11 @@ def _mean(metric: str, days: int, ids: Sequence[str] = ()) -> str:
 def alerts_of(indicator: EventIndicator) -> list[dict[str, Any]]:
     """One rule per level that it can reach; the alert has the dimensions of the series as labels."""
     by = judged_by(indicator)
-    state = f'max by ({", ".join(("indicator", *by))}) (kpi_indicator_state{{indicator="{indicator.id}"}})'
     link = f"/d/closedloop-indicator?var-indicator={indicator.id}"
     return [
         {
             "alert": ALERT,
-            "expr": f"{state} {'>=' if level == 'critical' else '=='} {LEVELS[level]}",
+            "expr": _standing(indicator, by, f"{'>=' if level == 'critical' else '=='} {LEVELS[level]}"),
             "labels": {"severity": severity, "owner": indicator.owner, "indicator": indicator.id},
             "annotations": {
                 "summary": (
@@ -100,12 +103,11 @@ def alerts_of(indicator: EventIndicator) -> list[dict[str, Any]]:
 
 def alert_of_period(indicator: Indicator) -> dict[str, Any]:
     """The rule of an indicator that is judged by its levels of a period. However bad last month was, it wakes nobody at night."""
-    state = f'max by (indicator, {REGION}) (kpi_indicator_state{{indicator="{indicator.id}"}})'
     level = f"{{{{ if eq $value {LEVELS['critical']}.0 }}}}critical{{{{ else }}}}warning{{{{ end }}}}"
     limits = [f"{name} {limit:g}" for name in SEVERITIES if (limit := getattr(indicator, name)) is not None]
     return {
         "alert": ALERT,
-        "expr": f"{state} >= {LEVELS['warning']}",
+        "expr": _standing(indicator, (REGION,), f">= {LEVELS['warning']}"),
         "labels": {"severity": "ticket", "owner": indicator.owner, "indicator": indicator.id},
         "annotations": {
             "summary": (
@@ -120,6 +122,36 @@ def alert_of_period(indicator: Indicator) -> dict[str, Any]:
             "dashboard_url": f"/d/closedloop-indicator?var-indicator={indicator.id}",
         },
     }
+
+
+def _unanswered() -> dict[str, Any]:
+    """Of all indicators: a breach that was said again and again, and that nobody has acknowledged."""
+    owner = "on (indicator) group_left (owner) max by (indicator, owner) (kpi_indicator_info)"
+    which = "{{ $labels.indicator }}"
+    return {
+        "alert": UNANSWERED,
+        "expr": f"max by (indicator, {REGION}) (kpi_indicator_{ESCALATIONS}) * {owner} >= {LATE}",
+        "labels": {"severity": "ticket", "owner": "service-desk"},
+        "annotations": {
+            "summary": (
+                f"{which}{_REGION_IF_ANY} was said {{{{ $value }}}} times again, and nobody answers; owner {{{{ $labels.owner }}}}"
+            ),
+            "description": (
+                f"GET /v1/states?indicator={which}{_FILTER_IF_ANY} names it; POST /v1/states/{{id}}/acknowledge is the answer."
+            ),
+            "runbook_url": f"{{{{ externalURL }}}}/user/runbook.md#{UNANSWERED.lower()}",
+            "dashboard_url": f"/d/closedloop-indicator?var-indicator={which}",
+        },
+    }
+
+
+def _standing(indicator: Indicator, by: tuple[str, ...], level: str) -> str:
+    """The series that stand at a level, but for those of which nobody need be told."""
+    state, quiet = (
+        f'max by ({", ".join(("indicator", *by))}) (kpi_indicator_{figure}{{indicator="{indicator.id}"}})'
+        for figure in (STATE, QUIET)
+    )
+    return f"{state} {level} unless {quiet} == 1"
 
 
 def _place(by: tuple[str, ...]) -> str:

@@ -18,6 +18,7 @@ from closedloop.kpi.domain.catalogue import (
     Phase,
     ReportedIndicator,
 )
+from closedloop.kpi.domain.exporting import exported_by
 from closedloop.kpi.domain.threshold_entries import written
 from closedloop.kpi.domain.thresholds import Chart, Level, Period, Rule
 from closedloop.kpi.domain.windows import Window, time_of
@@ -26,7 +27,7 @@ from closedloop.kpi.value import Value
 Mutes = Annotated[
     list[str],
     BeforeValidator(lambda mutes: [written(mute) for mute in mutes]),
-    Field(description="times of the week, on the operator's clock, in which no breach begins, such as `sat,sun 00:00-24:00`"),
+    Field(description="times on the operator's clock in which no breach begins, such as `sat,sun 00:00-24:00`"),
 ]
 
 
@@ -82,6 +83,7 @@ class IndicatorView(BaseModel):
     collection: Collection
     granularity: Granularity
     dimensions: list[str]
+    export: list[str] = Field(description="by which Prometheus tells it apart")
     formula: str | None
     note: str | None
     version: int
@@ -100,7 +102,8 @@ class IndicatorView(BaseModel):
     @classmethod
     def of(cls, indicator: Indicator) -> "IndicatorView":
         """The entry as it is shown."""
-        return cls(**{name: getattr(indicator, name) for name in _PLAIN}, dimensions=list(indicator.dimensions), **_own(indicator))
+        listed = {"dimensions": list(indicator.dimensions), "export": list(exported_by(indicator))}
+        return cls(**{name: getattr(indicator, name) for name in _PLAIN}, **listed, **_own(indicator))
 
 
 _PLAIN = (

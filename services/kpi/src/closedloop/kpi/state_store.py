@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -111,14 +111,23 @@ async def acknowledge(connection: Connection, series: str, who: str, comment: st
     return row
 
 
-async def lock_unanswered(connection: Connection, most: int, limit: int) -> list[Row]:
-    """Breaches that stand, that nothing suppresses and nobody has acknowledged, the longest first; rows in use are left out."""
+_UNANSWERED: Final = "rank > 0 AND acknowledged_at IS NULL AND suppressed_by IS NULL AND breach_id IS NOT NULL"
+
+
+async def read_unanswered(connection: Connection) -> list[Row]:
+    """Breaches that stand, that nothing suppresses and nobody has acknowledged, the longest first."""
     return await connection.fetch(
-        """SELECT * FROM statement_series
-           WHERE rank > 0 AND acknowledged_at IS NULL AND suppressed_by IS NULL AND breach_id IS NOT NULL AND escalations < $1
-           ORDER BY coalesce(escalated_at, breached_at) LIMIT $2 FOR UPDATE SKIP LOCKED""",
-        most,
-        limit,
+        f"""SELECT series, indicator_id, judged_by, breached_at, escalated_at, escalations FROM statement_series
+            WHERE {_UNANSWERED} ORDER BY coalesce(escalated_at, breached_at)"""  # noqa: S608
+    )
+
+
+async def lock_unanswered(connection: Connection, series: Sequence[str]) -> list[Row]:
+    """Those of these series that still are, locked; rows in use are left out."""
+    return await connection.fetch(
+        f"""SELECT * FROM statement_series WHERE {_UNANSWERED} AND series = ANY ($1::text[])
+            ORDER BY coalesce(escalated_at, breached_at) FOR UPDATE SKIP LOCKED""",  # noqa: S608
+        list(series),
     )
 
 

@@ -69,6 +69,8 @@ class Indicator:
     """A month that is worse than this is a warning."""
     critical: float | None = None
     """A month that is worse than this is critical."""
+    export: tuple[str, ...] = ()
+    """The dimensions by which it is told apart in Prometheus."""
     formula: str | None = None
     note: str | None = None
     version: int = 1
@@ -80,6 +82,11 @@ class Indicator:
     def is_judged_by_period(self) -> bool:
         """Whether its levels of a period are what it is judged by."""
         return self.warning is not None or self.critical is not None
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether anything is said of how it stands."""
+        return self.is_judged_by_period
 
     @property
     def factor_of_unit(self) -> float:
@@ -112,13 +119,16 @@ class EventIndicator(Indicator):
     control: Control | None = None
     parent: str | None = None
     """An indicator on the same topic: while a series of it stands breached, none of this one's in the same groups begins to."""
-    export: tuple[str, ...] = ()
-    """The dimensions by which it is told apart in Prometheus."""
 
     @property
     def is_judged_by_period(self) -> bool:
         """Whether its levels of a period are what it is judged by, as no threshold or chart judges its events as they come."""
         return super().is_judged_by_period and self.threshold is None and self.control is None
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether anything is said of how it stands."""
+        return self.is_judged_by_period or self.threshold is not None or self.control is not None
 
     @cached_property
     def sample_measure(self) -> Measure:

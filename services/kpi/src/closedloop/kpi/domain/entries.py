@@ -23,9 +23,21 @@ from closedloop.kpi.domain.expressions import Formula, FormulaRefused, Kind, for
 from closedloop.kpi.domain.threshold_entries import control_of, is_worse, threshold_of
 
 REQUIRED: Final = ("id", "name_en", "name_zh", "phase", "class", "unit", "better", "owner", "dimensions")
-OPTIONAL: Final = ("process", "product", "factor", "target", "warning", "critical", "formula", "note", "version", "valid_from")
+OPTIONAL: Final = (
+    "process",
+    "product",
+    "factor",
+    "target",
+    "warning",
+    "critical",
+    "formula",
+    "note",
+    "version",
+    "valid_from",
+    "export",
+)
 _EVENT_REQUIRED: Final = ("topic", "filter", "numerator")
-_EVENT_OPTIONAL: Final = ("denominator", "threshold", "control", "parent", "export")
+_EVENT_OPTIONAL: Final = ("denominator", "threshold", "control", "parent")
 _REPORTED_REQUIRED: Final = ("reported", "collection", "granularity")
 _REPORTS: Final = ("system_extract", "mystery_customer", "third_party", "survey")
 _PERIODS: Final = ("day", "month", "quarter", "year")
@@ -60,7 +72,6 @@ def _from_events(reader: EntryReader, place: str) -> Indicator | None:
         "threshold": reader.take("threshold", lambda value: threshold_of(value, reader, dimensions, better)),
         "control": reader.take("control", lambda value: control_of(value, reader, dimensions)),
         "parent": reader.take("parent", identifier),
-        "export": reader.take("export", lambda value: names(value, dimensions, "dimension of this indicator")) or (),
     }
     aggregates.check(reader, own["numerator"], own["denominator"])
     threshold, target = own["threshold"], common["target"]
@@ -112,6 +123,7 @@ def _composite(reader: EntryReader, place: str) -> Indicator | None:
 def _common(reader: EntryReader, known: tuple[str, ...], what: str) -> dict[str, Any]:
     """What every kind of indicator has. Where a field is wrong the reader has been told."""
     better = reader.take("better", one_of(get_args(Better)))
+    dimensions = reader.take("dimensions", lambda value: _dimensions(value, known, what)) or ()
     found: dict[str, Any] = {
         "id": reader.take("id", identifier),
         "name_en": reader.take("name_en", text),
@@ -124,7 +136,8 @@ def _common(reader: EntryReader, known: tuple[str, ...], what: str) -> dict[str,
         "unit": reader.take("unit", text),
         "better": better,
         "owner": reader.take("owner", code),
-        "dimensions": reader.take("dimensions", lambda value: _dimensions(value, known, what)) or (),
+        "dimensions": dimensions,
+        "export": reader.take("export", lambda value: names(value, dimensions, "dimension of this indicator")) or (),
         "target": reader.take("target", number),
         "warning": reader.take("warning", number),
         "critical": reader.take("critical", number),

@@ -3,10 +3,16 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-MOST: Final = 3
-"""So often a breach is escalated; who has not answered by then does not read it."""
+LONGEST: Final = timedelta(days=1)
+
+
+def wait(escalations: int, after_minutes: int) -> timedelta:
+    """How long after it was said the last time a breach is said again that was escalated so often already: twice as long each time,
+    a day at most (or `after_minutes`, where that is more)."""
+    after = timedelta(minutes=after_minutes)
+    return min(after * (1 << min(escalations, 12)), max(after, LONGEST))
 
 
 def is_due(breached_at: datetime, escalated_at: datetime | None, escalations: int, after_minutes: int, now: datetime) -> bool:
     """Whether a breach that was stated at `breached_at`, and escalated so often, the last time at `escalated_at`, is due again."""
-    return escalations < MOST and now - (escalated_at or breached_at) >= timedelta(minutes=after_minutes)
+    return now - (escalated_at or breached_at) >= wait(escalations, after_minutes)

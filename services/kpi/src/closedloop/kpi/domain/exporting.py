@@ -16,9 +16,11 @@ Level = Literal["ok", "pending", "warning", "critical"]
 LEVELS: Final[Mapping[Level, int]] = {"ok": 0, "pending": 1, "warning": 2, "critical": 3}
 """The number by which a level stands in Prometheus."""
 STATE: Final = "state"
+QUIET: Final = "quiet"
+ESCALATIONS: Final = "escalations"
 SAMPLE: Final = "sample"
 DEFAULT_EXPORT: Final = ("region",)
-"""By which an indicator is told apart that says nothing of it."""
+"""By which an indicator is told apart that is computed from events and says nothing of it. Others are shown as a whole then."""
 
 Group = tuple[tuple[str, str], ...]
 """Dimensions and their values, by the dimensions' names; () is the whole."""
@@ -26,17 +28,17 @@ Group = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One indicator and group; each of its figures is one time series. The figures are some of `value`, `numerator`,
-    `denominator`, `sample` and `state`; one that is not there is not known."""
+    """One indicator and group; each of its figures is one time series. The figures are some of `value`, `numerator`, `denominator`,
+    `sample`, `state`, `quiet` and `escalations`; one that is not there is not known, or 0."""
 
     indicator_id: str
     group: Group
     figures: Mapping[str, float]
 
 
-def exported_by(indicator: EventIndicator) -> tuple[str, ...]:
+def exported_by(indicator: Indicator) -> tuple[str, ...]:
     """The dimensions by which it is told apart in Prometheus, sorted."""
-    return tuple(sorted(indicator.export or DEFAULT_EXPORT))
+    return tuple(sorted(indicator.export or (DEFAULT_EXPORT if isinstance(indicator, EventIndicator) else ())))
 
 
 def shows_state(indicator: Indicator, dimensions: Mapping[str, str], level: Level) -> bool:

@@ -79,7 +79,7 @@ def _of_calendar(mute: Mute, zone: ZoneInfo, after: int, upto: int) -> Iterator[
     day = time_of(after).astimezone(zone).date() - timedelta(days=1)
     last = time_of(upto).astimezone(zone).date()
     while day <= last:
-        if day.weekday() in mute.weekdays:
+        if mute.is_on(day):
             midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
             length = mute.end if mute.end > mute.start else mute.end + 24 * 60
             # arithmetic on a local time is on its clock, whatever summer time does meanwhile

@@ -4,7 +4,7 @@ import operator
 import re
 from typing import Final, get_args
 
-from closedloop.kpi.domain.entry_reader import EntryReader, Wrong, mapping, minutes, names, number, one_of, shown, whole
+from closedloop.kpi.domain.entry_reader import EntryReader, Wrong, day, mapping, minutes, names, number, one_of, shown, whole
 from closedloop.kpi.domain.thresholds import (
     ESCALATE_AFTER_MINUTES,
     THRESHOLD_WINDOWS,
@@ -23,7 +23,12 @@ BASELINE: Final = {"hour": 168, "day": 28}
 MOST_BASELINE: Final = {"hour": 24 * 28, "day": 56}
 LEAST_BASELINE: Final = 8
 _WORSE: Final = {"higher": operator.lt, "lower": operator.gt}
-_MUTE: Final = re.compile(r"(?:([a-z,]+) )?([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)\Z")
+_MUTE: Final = re.compile(
+    r"(?:(?:(?P<days>[a-z,]+)|(?P<first>\d{4}-\d\d-\d\d)(?:\.\.(?P<last>\d{4}-\d\d-\d\d))?) )?"
+    r"(?P<h1>[01]\d|2[0-3]):(?P<m1>[0-5]\d)-(?P<h2>[01]\d|2[0-4]):(?P<m2>[0-5]\d)\Z",
+    re.ASCII,
+)
+_MUTES: Final = "`sat,sun 00:00-24:00`, `22:00-06:00` or `2026-10-01..2026-10-07 00:00-24:00`"
 
 
 def threshold_of(value: object, reader: EntryReader, dimensions: tuple[str, ...], better: str | None) -> Threshold | None:
@@ -84,28 +89,33 @@ def control_of(value: object, reader: EntryReader, dimensions: tuple[str, ...]) 
 
 def _mutes(value: object) -> tuple[Mute, ...]:
     if not isinstance(value, list):
-        raise Wrong(f"must be a list of times such as `sat,sun 00:00-24:00` or `22:00-06:00`, not {shown(value)}")
+        raise Wrong(f"must be a list of times such as {_MUTES}, not {shown(value)}")
     return tuple(_mute(written) for written in value)
 
 
 def _mute(value: object) -> Mute:
     match = _MUTE.match(value) if isinstance(value, str) else None
     if match is None:
-        raise Wrong(f"must hold times such as `sat,sun 00:00-24:00` or `22:00-06:00`, not {shown(value)}")
-    days = match[1].split(",") if match[1] else WEEKDAYS
+        raise Wrong(f"must hold times such as {_MUTES}, not {shown(value)}")
+    first, last = (None, None) if match["first"] is None else (day(match["first"]), day(match["last"] or match["first"]))
+    if first is not None and last is not None and last < first:
+        raise Wrong(f"must hold days of which the last is not before the first, not {shown(value)}")
+    days = match["days"].split(",") if match["days"] else WEEKDAYS
     unknown = [name for name in days if name not in WEEKDAYS]
     if unknown:
         raise Wrong(f"`{unknown[0]}` is no day of the week (there are {', '.join(WEEKDAYS)})")
-    start, end = int(match[2]) * 60 + int(match[3]), int(match[4]) * 60 + int(match[5])
+    start, end = (int(match[hour]) * 60 + int(match[minute]) for hour, minute in (("h1", "m1"), ("h2", "m2")))
     if end > 24 * 60 or start == end:
         raise Wrong(f"must hold times that end after they begin, 24:00 at the latest, not {shown(value)}")
-    return Mute(frozenset(WEEKDAYS.index(name) for name in days), start, end)
+    return Mute(frozenset(WEEKDAYS.index(name) for name in days), start, end, first, last)
 
 
 def written(mute: Mute) -> str:
     """As an entry has it."""
-    days = ",".join(name for number, name in enumerate(WEEKDAYS) if number in mute.weekdays)
     times = "-".join(f"{minute // 60:02}:{minute % 60:02}" for minute in (mute.start, mute.end))
+    if mute.first is not None:
+        return f"{mute.first} {times}" if mute.first == mute.last else f"{mute.first}..{mute.last} {times}"
+    days = ",".join(name for number, name in enumerate(WEEKDAYS) if number in mute.weekdays)
     return times if len(mute.weekdays) == len(WEEKDAYS) else f"{days} {times}"
 
 

@@ -1,6 +1,7 @@
 """What is judged of an indicator as events come: fixed thresholds over a rolling window, and control charts over whole periods."""
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Final, Literal
 
 Level = Literal["warning", "critical"]
@@ -16,14 +17,21 @@ ESCALATE_AFTER_MINUTES: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Mute:
-    """A time of the week, on the operator's clock, in which no breach begins; one that stands may go on, and may end.
+    """A time of some days, on the operator's clock, in which no breach begins; one that stands may go on, and may end.
 
     `weekdays`: 0 is Monday; `start` and `end`: minutes of the day, end excluded; an end before the start is on the next day.
+    `first` and `last`: the only days, both included, such as those of a holiday.
     """
 
     weekdays: frozenset[int]
     start: int
     end: int
+    first: date | None = None
+    last: date | None = None
+
+    def is_on(self, day: date) -> bool:
+        """Whether it begins on this day."""
+        return day.weekday() in self.weekdays and (self.first is None or self.last is None or self.first <= day <= self.last)
 
 
 @dataclass(frozen=True, slots=True)
