@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from kpi.in_control import KINDS, RULE_SETS, false_alarms
 
-BASELINES = {"28 days": 28, "168 hours": 168}
+BASELINES = {"28 days": (28, 1), "168 hours": (168, 1), "28 hours of day": (28, 24)}
 SEED = 20261120
 
 
@@ -25,12 +25,19 @@ def main() -> None:
     options = parser.parse_args()
     error = 1000 * sqrt(0.005 / (options.series * options.periods))
     print(f"alarms per 1,000 periods; {options.series} series of {options.periods} periods; ± {error:.2f} at 5")
+    size = (options.series, options.periods)
     names = [f"{kind.name}, {kind.chart}" for kind in KINDS]
-    for written, baseline in BASELINES.items():
-        print(f"\nbaseline {written:14}" + "".join(f"{name:>20}" for name in names))
+    for written, (baseline, every) in BASELINES.items():
+        print(f"\nbaseline {written:16}" + "".join(f"{name:>20}" for name in names))
         for title, rules in RULE_SETS.items():
-            rates = [false_alarms(kind, rules, baseline, options.series, options.periods, SEED) for kind in KINDS]
-            print(f"{title:23}" + "".join(f"{1000 * rate:>20.1f}" for rate in rates))
+            rates = [
+                # a day is one period of the rhythm
+                None
+                if written == "28 days" and kind.name == "daily rhythm"
+                else false_alarms(kind, rules, baseline, *size, SEED, every)
+                for kind in KINDS
+            ]
+            print(f"{title:25}" + "".join(f"{'-' if rate is None else f'{1000 * rate:.1f}':>20}" for rate in rates))
 
 
 if __name__ == "__main__":

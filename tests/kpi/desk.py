@@ -13,8 +13,9 @@ from fastapi import FastAPI
 from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.settings import AuthSettings
-from closedloop.kpi import api, backtest_api, measurements_api, states_api
+from closedloop.kpi import api, backtest_api, chart_api, measurements_api, states_api
 from closedloop.kpi.backtests import Backtests
+from closedloop.kpi.charts import Charts
 from closedloop.kpi.event_values import EventValues
 from closedloop.kpi.measurements import Measurements
 from closedloop.kpi.reported_values import ReportedValues
@@ -119,7 +120,7 @@ async def desk_over(engine: Engine, folder: Path) -> AsyncIterator[Desk]:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
 
-    routers = [api.router, backtest_api.router, measurements_api.router, states_api.router]
+    routers = [api.router, backtest_api.router, chart_api.router, measurements_api.router, states_api.router]
     app = create_app("kpi", "test", authenticator=Authenticator(auth), health=Health(), routers=routers, lifespan=lifespan)
     zone = ZoneInfo("Asia/Shanghai")
     app.state.catalogue = engine.catalogue
@@ -129,6 +130,7 @@ async def desk_over(engine: Engine, folder: Path) -> AsyncIterator[Desk]:
     app.state.values = Values(events, reported, engine.catalogue)
     app.state.states = States(engine.pool, engine.catalogue)
     app.state.backtests = Backtests(engine.pool, engine.reader, app.state.values, zone)
+    app.state.charts = Charts(engine.reader, zone)
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kpi") as client:
         yield Desk(app, client, issuer, engine)

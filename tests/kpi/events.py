@@ -1,5 +1,6 @@
 """Events as frames, for tests of formulas: each row is an event of which only the given fields are known."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ def frame(topic: str, *events: dict[str, Any]) -> pl.DataFrame:
 def sums(indicator: EventIndicator, events: pl.DataFrame) -> tuple[float, float | None, float]:
     """(numerator, denominator, sample) over all the events."""
     minute = events[MINUTE].item(0)
-    buckets = Bucketing.of(Catalogue([indicator]), indicator.topic).fold(events)
+    buckets = Bucketing.of(Catalogue([replace(indicator, parent=None)]), indicator.topic).fold(events)
     figures = figures_over_windows([buckets], (), [(minute, minute + 1)], indicator.parts).row(0, named=True)
     return figures["numerator"], figures.get("denominator"), figures["sample"]
 

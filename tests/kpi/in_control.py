@@ -37,6 +37,9 @@ class Kind:
         if self.name == "overdispersed":
             # the rate itself strolls from period to period: 10 % on average, with a standard deviation of 3 points
             rate = rng.beta(10, 90, periods)
+        if self.name == "daily rhythm":
+            # of hours: 6 % at the quietest, 14 % at the busiest time of the day, and nothing else changes
+            rate = 0.1 + 0.04 * np.sin(2 * np.pi * np.arange(periods) / 24)
         return rng.binomial(sizes.astype(np.int64), rate).astype(np.float64), sizes
 
 
@@ -46,16 +49,18 @@ KINDS: Final = (
     Kind("poisson", "u"),
     Kind("overdispersed", "p"),
     Kind("overdispersed", "xmr"),
+    Kind("daily rhythm", "p"),
+    Kind("daily rhythm", "xmr"),
 )
 
 
-def false_alarms(kind: Kind, rules: tuple[Rule, ...], baseline: int, series: int, periods: int, seed: int) -> float:
+def false_alarms(kind: Kind, rules: tuple[Rule, ...], baseline: int, series: int, periods: int, seed: int, every: int = 1) -> float:
     """The share of judged periods that signal, over so many series of so many judged periods each."""
     rng = np.random.default_rng(seed)
     alarms = judged = 0
     for _ in range(series):
-        numerator, denominator = kind.draw(rng, baseline + periods)
-        found = signals(kind.chart, rules, "lower", baseline, numerator, denominator)
+        numerator, denominator = kind.draw(rng, baseline * every + periods)
+        found = signals(kind.chart, rules, "lower", baseline, numerator, denominator, every)
         alarms += int((found.rule != NO_RULE).sum())
         judged += int(found.is_judged.sum())
     return alarms / judged

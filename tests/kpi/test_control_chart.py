@@ -108,6 +108,19 @@ def test_days_are_the_operators_and_so_are_hours() -> None:
     assert period_before(hourly, kathmandu, local("2026-11-20T16:40+05:45"))[1] == local("2026-11-20T16:00+05:45")
 
 
+def test_an_hour_of_the_day_is_compared_with_the_same_hour_of_the_days_before() -> None:
+    rhythm = Control("xmr", "hour_of_day", 8, ("beyond_limit",))
+    noon = minute_of(datetime.fromisoformat("2026-11-20T12:00+08:00"))
+    found = edges(rhythm, SHANGHAI, noon - 1, noon)
+    assert (found[-1], len(found)) == (noon, 8 * 24 + 2)
+    # ten by day and 1 by night, a little more on every second day; at last 3 in the night
+    hours = np.tile(np.where(np.arange(24) < 6, 1.0, 10.0), 9) + np.repeat(np.arange(9) % 2, 24) * 0.2
+    night = np.append(hours[: 8 * 24], 3.0)
+    assert signals("xmr", ("beyond_limit",), "lower", 8, night, None, every=24).rule.tolist() == ["beyond_limit"]
+    assert signals("xmr", ("beyond_limit",), "lower", 8, hours[: 8 * 24 + 1], None, every=24).rule.tolist() == [""]
+    assert signals("xmr", ("beyond_limit",), "lower", 8 * 24, night, None).rule.tolist() == [""]  # among all hours 3 is few
+
+
 def test_a_day_of_25_hours_is_one_period() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     noon = minute_of(datetime(2026, 10, 25, 11, tzinfo=UTC))
@@ -123,11 +136,21 @@ def test_false_alarms_are_as_rare_as_the_catalogues_guide_says() -> None:
     rates: dict[tuple[str, str, str], float] = {
         (kind.name, kind.chart, title): 1000 * false_alarms(kind, RULE_SETS[title], 28, series=60, periods=300, seed=20261120)
         for kind in KINDS
+        if kind.name != "daily rhythm"
         for title in ("beyond_limit", "all four")
     }
     for name, chart in (("normal", "xmr"), ("binomial", "p"), ("poisson", "u")):
         assert 0.5 < rates[name, chart, "beyond_limit"] < 6
         assert rates[name, chart, "beyond_limit"] < rates[name, chart, "all four"] < 14
+    # hours with a rhythm: an hour is like that of the days before, and not like the one before
+    by_hours = {
+        every: 1000 * false_alarms(kind, ("beyond_limit",), baseline, series=20, periods=240, seed=20261120, every=every)
+        for kind in KINDS
+        if (kind.name, kind.chart) == ("daily rhythm", "p")
+        for baseline, every in ((168, 1), (28, 24))
+    }
+    assert by_hours[1] > 50
+    assert by_hours[24] < 6
     # a rate that strolls by itself: p takes that for signals, xmr measures it
     assert rates["overdispersed", "p", "beyond_limit"] > 60
     assert rates["overdispersed", "xmr", "beyond_limit"] < 15

@@ -9,6 +9,7 @@ from closedloop.common.consumer.frontier import ReadFrontier
 from closedloop.common.postgres.pool import Pool
 from closedloop.kpi.backtests import Backtests
 from closedloop.kpi.catalogue_history import CatalogueHistory
+from closedloop.kpi.charts import Charts
 from closedloop.kpi.consumer import KpiProcessor
 from closedloop.kpi.counting import Counting
 from closedloop.kpi.domain.catalogue import Catalogue
@@ -43,6 +44,7 @@ class Assembly:
     reports: Reports
     states: States
     backtests: Backtests
+    charts: Charts
 
 
 class Assembler:
@@ -93,6 +95,7 @@ class Assembler:
             reports=Reports(pool, gathering_by, catalogue, self._history, zone, settings.retention),
             states=States(pool, catalogue),
             backtests=Backtests(pool, reader, values, zone),
+            charts=Charts(reader, zone),
         )
 
     def _values(self, catalogue: Catalogue, reader: BucketReader) -> Values:

@@ -16,7 +16,7 @@ from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.service import Every, Job
 from closedloop.common.service import serve as serve_app
 from closedloop.common.settings import AuthSettings, OperatorSettings
-from closedloop.kpi import api, backtest_api, entries_api, measurements_api, states_api
+from closedloop.kpi import api, backtest_api, chart_api, entries_api, measurements_api, states_api
 from closedloop.kpi.assembly import Assembler, Assembly
 from closedloop.kpi.catalogue_changes import CatalogueChanges
 from closedloop.kpi.catalogue_files import CatalogueRefused, checked, read_files
@@ -56,7 +56,7 @@ def build(
             assembler = Assembler(pool, parts.frontier.read, history, settings, zone, parts.relay.wake)
 
             def put(assembly: Assembly) -> None:
-                for name in ("catalogue", "values", "reports", "states", "backtests"):
+                for name in ("catalogue", "values", "reports", "states", "backtests", "charts"):
                     setattr(app.state, name, getattr(assembly, name))
 
             live = Live(history, zone, assembler.assemble, put)
@@ -97,6 +97,7 @@ def build(
             api.router,
             entries_api.router,
             backtest_api.router,
+            chart_api.router,
             measurements_api.router,
             states_api.router,
             reports.router,

@@ -21,10 +21,10 @@ _NOTHING: Final = Evidence(None, 0.0, 0.0, 0)
 
 
 def edges(control: Control, zone: ZoneInfo, after: int, upto: int) -> list[int]:
-    """The edges of the periods that end in (after, upto], on the operator's clock, and of the `baseline` before the first of them.
-    Empty where none ends there. The first that is judged is the one that ends at `edges[baseline + 1]`."""
-    count = control.baseline + 1
-    if control.period == "hour":
+    """The edges of the periods that end in (after, upto], on the operator's clock, and of the `reach` before the first of them.
+    Empty where none ends there. The first that is judged is the one that ends at `edges[reach + 1]`."""
+    count = control.reach + 1
+    if control.period != "day":
         offset = _offset(after, zone)
         first = (after + offset) // HOUR * HOUR - offset + HOUR
         return list(range(first - count * HOUR, upto + 1, HOUR)) if first <= upto else []
@@ -40,7 +40,7 @@ def edges(control: Control, zone: ZoneInfo, after: int, upto: int) -> list[int]:
 
 def period_before(control: Control, zone: ZoneInfo, minute: int) -> tuple[int, int]:
     """The last period that ended at this minute or before it, as [start, end)."""
-    if control.period == "hour":
+    if control.period != "day":
         offset = _offset(minute, zone)
         end = (minute + offset) // HOUR * HOUR - offset
         return end - HOUR, end
@@ -81,7 +81,7 @@ def judge_periods(
     """From what the series was judged to be at `after` on, over the periods that end behind it. `sums` must hold all buckets of the
     periods; without a period that ends behind `after` none are needed."""
     ahead = unchanged(standing, after)
-    if len(periods.edges) <= control.baseline + 1:
+    if len(periods.edges) <= control.reach + 1:
         return ahead
     return joined(ahead, _judged(indicator, control, periods, sums), after)
 
@@ -105,8 +105,8 @@ def unchanged(standing: Standing, after: int) -> Judgement:
 
 def _judged(indicator: EventIndicator, control: Control, periods: Periods, sums: MinuteSums) -> Judgement:
     numerator, denominator, sample = periods.sums(sums)
-    found = signals(control.chart, control.rules, indicator.better, control.baseline, numerator, denominator)
-    first = control.baseline
+    found = signals(control.chart, control.rules, indicator.better, control.baseline, numerator, denominator, control.every)
+    first = control.reach
     of_all = sample if denominator is None else denominator
     value = numerator
     if denominator is not None:
@@ -127,6 +127,54 @@ def _judged(indicator: EventIndicator, control: Control, periods: Periods, sums:
         limit=found.limit * indicator.factor_of_unit,
         rules=tuple(rules),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One period of a chart, [start, end) in minutes since 1970. `value`, `centre` and the limits of three σ are in the indicator's
+    unit, and None where there is none; `rule` is what it signals by."""
+
+    start: int
+    end: int
+    value: float | None
+    centre: float | None
+    lower: float | None
+    upper: float | None
+    rule: Rule | None
+    numerator: float
+    denominator: float
+    sample: int
+
+
+def chart(indicator: EventIndicator, control: Control, periods: Periods, sums: MinuteSums) -> list[Point]:
+    """The chart's points over `periods`, but for the first `reach` of them. A share's limits end at 0 and 1, a rate's at 0."""
+    numerator, denominator, _ = periods.sums(sums)
+    found = signals(control.chart, control.rules, indicator.better, control.baseline, numerator, denominator, control.every)
+    least = -np.inf if control.chart == "xmr" else 0.0
+    most = 1.0 if control.chart == "p" else np.inf
+    lower = np.clip(found.centre - 3 * found.sigma, least, most) * indicator.factor_of_unit
+    upper = np.clip(found.centre + 3 * found.sigma, least, most) * indicator.factor_of_unit
+    centre = found.centre * indicator.factor_of_unit
+    judged = _judged(indicator, control, periods, sums)
+    starts = periods.edges[control.reach : -1]
+    points: list[Point] = []
+    for at, is_judged in enumerate(found.is_judged.tolist()):
+        value = float(judged.value[at])
+        points.append(
+            Point(
+                start=int(starts[at]),
+                end=int(judged.ends[at]),
+                value=value if np.isfinite(value) else None,
+                centre=float(centre[at]) if is_judged else None,
+                lower=float(lower[at]) if is_judged else None,
+                upper=float(upper[at]) if is_judged else None,
+                rule=judged.rules[at],
+                numerator=float(judged.numerator[at]),
+                denominator=float(judged.denominator[at]),
+                sample=round(float(judged.sample[at])),
+            )
+        )
+    return points
 
 
 def joined(ahead: Judgement, judged: Judgement, after: int) -> Judgement:

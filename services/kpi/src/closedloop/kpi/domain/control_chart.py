@@ -9,8 +9,8 @@ Control Chart - Tests for Special Causes, Journal of Quality Technology 16 (1984
     u     centre: ū, got alike; σ of a period of n: sqrt(ū / n)
 
 Only the side that is worse is looked at. Each period is compared with limits from the `baseline` periods before the one that is
-judged, whatever these were: a chart that had signalled has its signals in the next limits. A period in which nothing happened
-is left out.
+judged (or from the same hour of so many days), whatever these were: a chart that had signalled has its signals in the next
+limits. A period in which nothing happened is left out.
 """
 
 from dataclasses import dataclass
@@ -35,26 +35,38 @@ NO_RULE: Final = ""
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Per judged period: whether there were limits and a value, the rule that was broken or NO_RULE, and the limit of three σ
-    on the side that is worse, in the numerator's unit per denominator."""
+    """Per judged period: whether there were limits and a value, the rule that was broken or NO_RULE; centre, σ, and the limit of
+    three σ on the side that is worse, in the numerator's unit per denominator."""
 
     is_judged: Truths
     rule: npt.NDArray[np.str_]
     limit: Numbers
+    centre: Numbers
+    sigma: Numbers
 
 
 def signals(
-    chart: Chart, rules: tuple[Rule, ...], better: Better, baseline: int, numerator: Numbers, denominator: Numbers | None
+    chart: Chart,
+    rules: tuple[Rule, ...],
+    better: Better,
+    baseline: int,
+    numerator: Numbers,
+    denominator: Numbers | None,
+    every: int = 1,
 ) -> Signals:
-    """Of all periods but the first `baseline`, of consecutive ones. `denominator`: None for a count or a sum, which begins with its
-    first period that is not 0. p and u need one."""
-    numerators = np.lib.stride_tricks.sliding_window_view(numerator, baseline + 1)
+    """Of all periods but the first `baseline` × `every`, of consecutive ones; each is compared with every so-many-th before it.
+    `denominator`: None for a count or a sum, which begins with its first period that is not 0. p and u need one."""
+
+    def before_each(numbers: Numbers) -> Numbers:
+        return np.lib.stride_tricks.sliding_window_view(numbers, baseline * every + 1)[:, ::every]
+
+    numerators = before_each(numerator)
     if denominator is None:
         known = np.cumsum(numerators != 0, axis=1) > 0
         values = numerators
         denominators = np.ones_like(numerators)
     else:
-        denominators = np.lib.stride_tricks.sliding_window_view(denominator, baseline + 1)
+        denominators = before_each(denominator)
         known = denominators > 0
         values = np.divide(numerators, denominators, out=np.zeros(numerators.shape), where=known)
     before = known[:, :-1]
@@ -78,7 +90,7 @@ def signals(
     rule = np.full(len(centre), NO_RULE, dtype="<U17")
     for name in reversed(rules):
         rule[is_judged & _broken(name, sigmas)] = name
-    return Signals(is_judged, rule, centre + side * 3 * spread[:, -1])
+    return Signals(is_judged, rule, centre + side * 3 * spread[:, -1], centre, spread[:, -1])
 
 
 def _individuals(values: Numbers, known: Truths) -> tuple[Numbers, Numbers]:

@@ -123,10 +123,10 @@ def signal_of(
     """The statement of a transition by the control chart; `threshold` is its limit of three σ."""
     start, end = period_before(control, zone, transition.end)
     limit = transition.evidence.limit or 0.0
-    window, step = ("1h", "1h") if control.period == "hour" else ("24h", "1d")
-    since = end - (end - start) * control.baseline
+    period, window, step = ("day", "24h", "1d") if control.period == "day" else ("hour", "1h", "1h")
+    since = end - (end - start) * control.reach
     query = {"window": window, "step": step, "from": _rfc3339(since), "to": _rfc3339(end)}
-    return _statement(indicator, dimensions, transition, "control", control.period, (start, end), limit, query)
+    return _statement(indicator, dimensions, transition, "control", period, (start, end), limit, query)
 
 
 def period_statement_of(

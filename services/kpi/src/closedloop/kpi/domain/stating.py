@@ -153,7 +153,7 @@ def _groups(
     """The series that are behind `upto`, known or new, with their buckets."""
     found = _by_group(watch.by_rule.by, totals.filter(pl.col("minute") < upto))
     groups = {series_key(watch.indicator.id, dimensions, watch.judged_by): (dimensions, sums) for dimensions, sums in found}
-    silent = _sums(totals.clear())
+    silent = sums_of(totals.clear())
     for key in dict.fromkeys((*known, *groups)):
         dimensions, sums = groups.get(key, ({}, silent))
         series = known.get(key)
@@ -173,11 +173,11 @@ def _moved(series: Series, standing: Standing, made: Sequence[Statement], upto: 
 def _by_group(by: tuple[str, ...], totals: pl.DataFrame) -> Iterable[tuple[dict[str, str], MinuteSums]]:
     """Each group with its buckets, ascending."""
     if not by:
-        return [({}, _sums(totals.sort("minute")))] if totals.height else []
+        return [({}, sums_of(totals.sort("minute")))] if totals.height else []
     known = totals.drop_nulls(by).sort(*by, "minute")
     groups = known.group_by(by, maintain_order=True).len("rows")
     ends = groups["rows"].cum_sum().to_list()
-    whole = _sums(known)
+    whole = sums_of(known)
     # columns are handed out as slices: thousands of small frames would cost more than the rule
     return [
         (dimensions, _slice(whole, start, end))
@@ -190,7 +190,9 @@ def _slice(sums: MinuteSums, start: int, end: int) -> MinuteSums:
     return MinuteSums(sums.minutes[start:end], sums.numerator[start:end], denominator, sums.sample[start:end])
 
 
-def _sums(totals: pl.DataFrame) -> MinuteSums:
+def sums_of(totals: pl.DataFrame) -> MinuteSums:
+    """The buckets of one series, ascending by minute."""
+
     def column(name: str) -> Quantities:
         return totals[name].cast(pl.Float64).to_numpy()
 

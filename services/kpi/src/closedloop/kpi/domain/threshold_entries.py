@@ -18,10 +18,11 @@ from closedloop.kpi.domain.thresholds import (
 )
 
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-BASELINE: Final = {"hour": 168, "day": 28}
+BASELINE: Final[dict[Period, int]] = {"hour": 168, "hour_of_day": 28, "day": 28}
 """Periods from which a chart's limits come where the entry does not say: a week of hours, four weeks of days."""
-MOST_BASELINE: Final = {"hour": 24 * 28, "day": 56}
+MOST_BASELINE: Final[dict[Period, int]] = {"hour": 24 * 28, "hour_of_day": 28, "day": 56}
 LEAST_BASELINE: Final = 8
+_BASELINES: Final[dict[Period, str]] = {"hour": "hours", "hour_of_day": "days", "day": "days"}
 _WORSE: Final = {"higher": operator.lt, "lower": operator.gt}
 _MUTE: Final = re.compile(
     r"(?:(?:(?P<days>[a-z,]+)|(?P<first>\d{4}-\d\d-\d\d)(?:\.\.(?P<last>\d{4}-\d\d-\d\d))?) )?"
@@ -77,7 +78,7 @@ def control_of(value: object, reader: EntryReader, dimensions: tuple[str, ...]) 
     if chart is None or period is None:
         return None
     if baseline is not None and not LEAST_BASELINE <= baseline <= MOST_BASELINE[period]:
-        inner.complain("baseline", f"must be {LEAST_BASELINE} to {MOST_BASELINE[period]} {period}s, not {baseline}")
+        inner.complain("baseline", f"must be {LEAST_BASELINE} to {MOST_BASELINE[period]} {_BASELINES[period]}, not {baseline}")
     if chart in ("p", "u") and not reader.has("denominator"):
         inner.complain("chart", f"{chart} needs a `denominator`, the size of each period; take xmr for a count or a sum")
     if rules == ():

@@ -6,7 +6,8 @@ from typing import Final, Literal
 
 Level = Literal["warning", "critical"]
 Chart = Literal["xmr", "p", "u"]
-Period = Literal["hour", "day"]
+Period = Literal["hour", "hour_of_day", "day"]
+"""`hour_of_day`: each hour against the same hour of the days before, where the day has a rhythm."""
 Rule = Literal["beyond_limit", "two_of_three", "four_of_five", "eight_on_one_side"]
 
 THRESHOLD_WINDOWS: Final = {"5m": 5, "1h": 60, "24h": 24 * 60, "7d": 7 * 24 * 60, "30d": 30 * 24 * 60}
@@ -59,7 +60,8 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control chart over whole periods of the operator's clock; its limits come from the `baseline` periods before."""
+    """A control chart over whole periods of the operator's clock; its limits come from the `baseline` periods before, or from the
+    same hour of so many days."""
 
     chart: Chart
     period: Period
@@ -68,3 +70,13 @@ class Control:
     by: tuple[str, ...] = ()
     level: Level = "warning"
     mute: tuple[Mute, ...] = ()
+
+    @property
+    def every(self) -> int:
+        """A period is compared with each so-many-th before it."""
+        return 24 if self.period == "hour_of_day" else 1
+
+    @property
+    def reach(self) -> int:
+        """So many periods before a period its limits come from, or lie between those."""
+        return self.baseline * self.every

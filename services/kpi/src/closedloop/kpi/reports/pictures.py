@@ -1,10 +1,13 @@
 """Pictures as SVG text: small, without script, the same in every browser and on paper. Colours carry nothing that words do not."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Final
+from zoneinfo import ZoneInfo
 
+from closedloop.kpi.domain.control import Point
 from closedloop.kpi.domain.report import Figure, Judgement, MonthAmount, Section, UnitAmount
+from closedloop.kpi.domain.windows import time_of
 
 COLOURS: Final[dict[Judgement, str]] = {
     "ok": "#2f8f5b",
@@ -50,20 +53,70 @@ def trend(points: Sequence[MonthAmount], target: float | None) -> str:
             f'<line x1="{_MARGIN}" x2="{_WIDTH - _MARGIN}" y1="{y(target):.1f}" y2="{y(target):.1f}" stroke="{_MUTED}" '
             'stroke-width="1" stroke-dasharray="4 3"/>'
         )
-    run: list[str] = []
-    for index, value in enumerate([*values, None]):
-        if value is not None:
-            run.append(f"{x(index):.1f},{y(value):.1f}")
-        elif run:
-            parts.append(f'<polyline points="{" ".join(run)}" fill="none" stroke="{_LINE}" stroke-width="1.8"/>')
-            if len(run) == 1:
-                px, py = run[0].split(",")
-                parts.append(f'<circle cx="{px}" cy="{py}" r="1.8" fill="{_LINE}"/>')
-            run = []
+    for run in _runs(values, lambda index, value: f"{x(index):.1f},{y(value):.1f}"):
+        parts.append(f'<polyline points="{" ".join(run)}" fill="none" stroke="{_LINE}" stroke-width="1.8"/>')
+        if len(run) == 1:
+            px, py = run[0].split(",")
+            parts.append(f'<circle cx="{px}" cy="{py}" r="1.8" fill="{_LINE}"/>')
     if values[-1] is not None:
         parts.append(f'<circle cx="{x(len(values) - 1):.1f}" cy="{y(values[-1]):.1f}" r="3" fill="{_LINE}"/>')
     words = f"{points[0].month} to {points[-1].month}, from {low:.6g} to {high:.6g}"
     return _svg(_WIDTH, _HEIGHT, "".join(parts), words)
+
+
+def control_chart(name: str, unit: str, points: Sequence[Point], zone: ZoneInfo) -> str:
+    """A control chart: the values, the centre line, the limits as they were for each period, and what signals."""
+    width, height, left, top, bottom = 760, 260, 56, 34, 34
+    known = [number for point in points for number in (point.value, point.lower, point.upper) if number is not None]
+    if not known:
+        return _svg(width, 60, f'<text x="8" y="34" font-size="13" fill="{_MUTED}">{escape(name)}: no figures yet</text>', name)
+    low, high = min(known), max(known)
+    span = high - low or abs(high) or 1.0
+
+    def at(index: int, value: float) -> str:
+        x = left + index * (width - left - 16) / max(1, len(points) - 1)
+        return f"{x:.1f},{top + (high - value) / span * (height - top - bottom):.1f}"
+
+    def line(values: Sequence[float | None], style: str) -> str:
+        return "".join(f'<polyline points="{" ".join(run)}" fill="none" {style}/>' for run in _runs(values, at))
+
+    dashed = f'stroke="{COLOURS["critical"]}" stroke-width="1" stroke-dasharray="5 3"'
+    parts = [
+        f'<text x="8" y="20" font-size="14" fill="#222">{escape(name)} ({escape(unit)})</text>',
+        line([point.upper for point in points], dashed),
+        line([point.lower for point in points], dashed),
+        line([point.centre for point in points], f'stroke="{_MUTED}" stroke-width="1"'),
+        line([point.value for point in points], f'stroke="{_LINE}" stroke-width="1.5"'),
+    ]
+    for index, point in enumerate(points):
+        if point.value is not None:
+            x, y = at(index, point.value).split(",")
+            colour, radius = (_LINE, 2) if point.rule is None else (COLOURS["critical"], 5)
+            when = time_of(point.start).astimezone(zone).strftime("%Y-%m-%d %H:%M")
+            said = f"{when}: {number(point.value)}" + ("" if point.rule is None else f", {point.rule}")
+            parts.append(f'<circle cx="{x}" cy="{y}" r="{radius}" fill="{colour}"><title>{escape(said)}</title></circle>')
+    for value in (low, (low + high) / 2, high):
+        level = float(at(0, value).split(",")[1])
+        parts.append(
+            f'<text x="{left - 6}" y="{level + 4:.1f}" font-size="11" fill="#444" text-anchor="end">{number(value)}</text>'
+        )
+    for index, anchor in ((0, "start"), (len(points) - 1, "end")):
+        x = at(index, low).split(",")[0]
+        when = time_of(points[index].start).astimezone(zone).strftime("%Y-%m-%d %H:%M")
+        parts.append(f'<text x="{x}" y="{height - 12}" font-size="11" fill="#444" text-anchor="{anchor}">{when}</text>')
+    signalled = sum(point.rule is not None for point in points)
+    return _svg(width, height, "".join(parts), f"control chart of {name}: {len(points)} periods, {signalled} signal")
+
+
+def _runs(values: Sequence[float | None], at: Callable[[int, float], str]) -> list[list[str]]:
+    """The stretches of neighbours that are known, as points."""
+    runs: list[list[str]] = [[]]
+    for index, value in enumerate(values):
+        if value is None:
+            runs.append([])
+        else:
+            runs[-1].append(at(index, value))
+    return [run for run in runs if run]
 
 
 def worst_units(units: Sequence[UnitAmount], better: str) -> str:
