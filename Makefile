@@ -35,8 +35,8 @@ demo: $(READY) ## realistic traffic against the running system (SPEED=60 plays a
 	@exec $(BIN)/python -m closedloop.local demo $(if $(SPEED),--speed $(SPEED))
 
 .PHONY: token
-token: $(READY) ## a token for curl: make token ROLE=agent [SUBJECT=ann] [REGIONS=NJ,SZ]
-	@$(BIN)/python -m closedloop.local token --role "$(or $(ROLE),admin)" $(if $(SUBJECT),--subject "$(SUBJECT)") $(if $(REGIONS),--regions "$(REGIONS)")
+token: $(READY) ## a token for curl: make token ROLE=agent [SUBJECT=ann] [REGIONS=NJ,SZ] [UNITS=hotline]
+	@$(BIN)/python -m closedloop.local token --role "$(or $(ROLE),admin)" $(if $(SUBJECT),--subject "$(SUBJECT)") $(if $(REGIONS),--regions "$(REGIONS)") $(if $(UNITS),--units "$(UNITS)")
 
 .PHONY: test
 test: $(READY) ## all tests, on real Kafka and PostgreSQL of their own

@@ -143,6 +143,7 @@ FORGED = {
     # made when tests are collected, a quarter of an hour before its turn may come
     "not yet": token(nbf=int(time.time()) + 86_400),
     "nobody": token(sub=None),
+    "units that are no list": token(units="hotline"),
     "no regions": token(regions=None),
     "garbage": "abc",
 }

@@ -70,9 +70,18 @@ class Desk:
         await state(self.statements)
 
     async def ask(
-        self, method: str, path: str, status: int = 200, *, role: str = "manager", regions: Sequence[str] = ("*",), **how: Any
+        self,
+        method: str,
+        path: str,
+        status: int = 200,
+        *,
+        role: str = "manager",
+        regions: Sequence[str] = ("*",),
+        units: Sequence[str] | None = None,
+        **how: Any,
     ) -> Any:
-        headers = {"Authorization": f"Bearer {self._issuer.mint(role, 'ann', tuple(regions))}"} | how.pop("headers", {})
+        token = self._issuer.mint(role, "ann", tuple(regions), units=units)
+        headers = {"Authorization": f"Bearer {token}"} | how.pop("headers", {})
         transport = httpx2.ASGITransport(app=self._app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://kpi") as client:
             answer = await client.request(method, path, headers=headers, **how)
@@ -236,6 +245,25 @@ async def test_a_repeated_request_is_answered_as_the_first_was(desk: Desk) -> No
     path, body = f"/v1/states/{state['id']}/acknowledge", {"comment": "seen"}
     first = await desk.ask("POST", path, json=body, headers=headers)
     assert await desk.ask("POST", path, json=body, headers=headers) == first
+
+
+async def test_a_unit_answers_for_its_own_and_silences_its_own(desk: Desk) -> None:
+    desk.buckets.add("NJ", NOON, 30, ended=100)
+    await desk.state_at(NOON + 5)
+    [state] = await desk.states()
+    refused = await desk.acknowledge(state, 403, units=("hotline",))
+    assert refused["detail"] == "order_failure_rate is it_support's; the token speaks for hotline."
+    for units, of, status in (
+        (("hotline",), "order_failure_rate", 403),
+        (("it_support",), None, 403),
+        (("it_support",), state["indicator_id"], 201),
+    ):
+        body = {"indicator_id": of, "dimensions": {"region": "NJ"}, "until": minute_at(NOON + 60).isoformat(), "comment": "work"}
+        body |= {"from": minute_at(NOON).isoformat()}
+        made = await desk.ask("POST", "/v1/silences", status, json=body, units=units)
+    end: dict[str, Any] = {"json": {"comment": "done"}, "headers": {"If-Match": '"1"'}}
+    await desk.ask("POST", f"/v1/silences/{made['id']}/end", 403, units=("hotline",), **end)
+    assert (await desk.acknowledge(state, units=("it_support",)))["acknowledged_by"] == "ann"
 
 
 # --- escalating ---

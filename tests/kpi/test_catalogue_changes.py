@@ -214,6 +214,9 @@ async def test_only_who_manages_all_regions_changes_the_catalogue(operator: Oper
     await operator.ask("POST", "/v1/indicators", 403, role="analyst", json=body)
     refused = await operator.ask("POST", "/v1/indicators", 403, regions=("NJ",), json=body)
     assert "all regions" in refused["detail"]
+    token = operator.issuer.mint("manager", "mei", units=["hotline"])
+    answer = await operator.client.post("/v1/indicators", json=body, headers={"Authorization": f"Bearer {token}"})
+    assert (answer.status_code, "The catalogue is for who answers for all units" in answer.json()["detail"]) == (403, True)
 
 
 async def test_a_changed_threshold_is_tried_on_last_month_and_nothing_is_saved(operator: Operator) -> None:

@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import io
 import re
+import warnings
+import zipfile
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
@@ -20,9 +22,15 @@ from closedloop.common.auth.tokens import Authenticator
 from closedloop.common.http.app import Health, create_app
 from closedloop.common.postgres.pool import create_pool
 from closedloop.common.settings import AuthSettings
+from closedloop.kpi import api as indicators_api
+from closedloop.kpi import measurements_api, statement_store
 from closedloop.kpi.assembly import Assembler
 from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.statement import statement_of
+from closedloop.kpi.domain.states import Evidence, Transition
+from closedloop.kpi.domain.windows import minute_of
+from closedloop.kpi.measurements import Measurements
 from closedloop.kpi.reports import api
 from closedloop.kpi.settings import KpiSettings
 from closedloop.local.issuer import Issuer
@@ -32,11 +40,19 @@ from kpi.shipped import SHIPPED, WRITTEN
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 SHARE = "dissatisfied_share"  # lower is better, target 10 %, warning from 15 %
-INDICATORS = {SHARE, "sms_ratings", "mean_satisfaction_score"}
+DELIVERY = "suspension_sms_delivery_rate"  # reported
+INDICATORS = {SHARE, "sms_ratings", "mean_satisfaction_score", DELIVERY}
+ROUTERS = [api.router, indicators_api.router, measurements_api.router]
 
 
 async def no_frontier(_: str) -> datetime | None:
     return None
+
+
+def workbook_of(content: bytes) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # openpyxl on sparklines, which it drops
+        return openpyxl.load_workbook(io.BytesIO(content))
 
 
 class Office:
@@ -59,9 +75,18 @@ class Office:
         await self.engine.take(batch(records))
 
     async def ask(
-        self, method: str, path: str, status: int, *, role: str = "manager", regions: tuple[str, ...] = ("*",), **more: Any
+        self,
+        method: str,
+        path: str,
+        status: int,
+        *,
+        role: str = "manager",
+        regions: tuple[str, ...] = ("*",),
+        units: tuple[str, ...] | None = None,
+        **more: Any,
     ) -> httpx2.Response:
-        headers = {"Authorization": f"Bearer {self._issuer.mint(role, 'mei', regions)}"} | more.pop("headers", {})
+        token = self._issuer.mint(role, "mei", regions, units=units)
+        headers = {"Authorization": f"Bearer {token}"} | more.pop("headers", {})
         answer = await self._client.request(method, path, headers=headers, **more)
         assert answer.status_code == status, answer.text
         return answer
@@ -69,6 +94,9 @@ class Office:
     async def figure(self, month: str, indicator_id: str = SHARE) -> dict[str, Any]:
         report = (await self.ask("GET", f"/v1/reports/{month}", 200)).json()
         return next(f for section in report["sections"] for f in section["figures"] if f["indicator_id"] == indicator_id)
+
+    async def workbook(self, path: str) -> Any:
+        return workbook_of((await self.ask("GET", f"{path}?format=xlsx", 200)).content)
 
     async def publish(self, month: str, status: int = 200, **body: Any) -> httpx2.Response:
         state = await self.ask("GET", f"/v1/reports/{month}/state", 200)
@@ -90,10 +118,12 @@ async def office(kpi_url: str, tmp_path: Path) -> AsyncIterator[Office]:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
 
-    app = create_app("kpi", "test", authenticator=Authenticator(auth), health=Health(), routers=[api.router], lifespan=lifespan)
+    app = create_app("kpi", "test", authenticator=Authenticator(auth), health=Health(), routers=ROUTERS, lifespan=lifespan)
     files = [(place, entry) for place, entry in WRITTEN if isinstance(entry, dict) and entry["id"] in INDICATORS]
     assembler = Assembler(pool, no_frontier, CatalogueHistory(files), KpiSettings(), SHANGHAI, lambda: None)
-    app.state.reports = assembler.assemble(engine.catalogue).reports
+    assembly = assembler.assemble(engine.catalogue)
+    app.state.reports, app.state.values, app.state.catalogue = assembly.reports, assembly.values, assembly.catalogue
+    app.state.zone, app.state.measurements = SHANGHAI, Measurements(pool, SHANGHAI)
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kpi") as client:
         yield Office(client, issuer, engine)
@@ -152,6 +182,82 @@ async def test_what_is_published_stays_the_same_bytes_and_later_data_is_restated
         await office.engine.pool.execute("DELETE FROM report")
 
 
+async def test_every_figure_can_be_drilled_into_its_numerator_denominator_and_events(office: Office) -> None:
+    await office.rate("2026-10-05", "NJ", 90, 10)
+    await office.rate("2026-10-06", "SZ", 20, 30)
+    figure = await office.figure("2026-10")
+    answer = (await office.ask("GET", figure["drill"], 200)).json()
+    assert {name: answer[name] for name in ("value", "numerator", "denominator", "sample")} == figure["amount"]
+    own = (await office.ask("GET", f"{figure['drill']}&region=SZ", 200)).json()
+    assert (own["numerator"], own["denominator"], own["sample"]) == (30, 50, 50)
+
+
+async def test_a_restatement_says_why_late_events_or_who_reported_what_for_which_reason(office: Office) -> None:
+    async def report(numerator: float, **more: str) -> None:
+        row = {"period": "2026-10", "numerator": numerator, "denominator": 100, **more}
+        await office.ask("POST", f"/v1/indicators/{DELIVERY}/measurements", 201, json=row)
+
+    await office.rate("2026-10-05", "NJ", 95, 5)
+    await report(97)
+    await report(96, reason="before publication")
+    await office.publish("2026-10", because="first report")
+    await office.rate("2026-10-05", "NJ", 0, 10)
+    await report(80, reason="SMS centre 2 was left out")
+    items = {i["indicator_id"]: i for i in (await office.ask("GET", "/v1/reports/2026-10/restatement", 200)).json()["items"]}
+    assert (items[SHARE]["events"], items[SHARE]["reports"]) == (10, [])
+    assert items[DELIVERY]["events"] is None
+    [why] = items[DELIVERY]["reports"]
+    assert (why["period"], why["dimensions"], why["reason"], why["by"]) == ("2026-10", {}, "SMS centre 2 was left out", "mei")
+    page = (await office.ask("GET", "/v1/reports/2026-11?format=html", 200)).text
+    assert "10 more events" in page
+    assert f"{DELIVERY} 2026-10: SMS centre 2 was left out (mei" in page
+    book = await office.workbook("/v1/reports/2026-11")
+    assert "10 more events" in [row[8] for row in book["Restated"].values]
+
+
+async def test_a_breach_of_the_month_stands_in_every_form(office: Office) -> None:
+    await office.rate("2026-10-05", "NJ", 10, 90)
+    at = minute_of(datetime(2026, 10, 5, 12, 1, tzinfo=SHANGHAI))
+    indicator = SHIPPED.counted(SHARE)
+    assert indicator is not None and indicator.threshold is not None
+    evidence = Evidence(90.0, 90, 100, 100)
+    begun, over = Transition(at, 0, 2, "critical", evidence), Transition(at + 60, 2, 0, "no data", evidence)
+    statements = [statement_of(indicator, indicator.threshold, {"region": "NJ"}, moved) for moved in (begun, over)]
+    async with office.engine.pool.acquire() as connection:
+        await statement_store.write_history(connection, statements)
+    [breach] = (await office.figure("2026-10"))["breaches"]
+    assert (breach["series"], breach["level"], breach["value"]) == (f"{SHARE}?region=NJ", "critical", 90)
+    assert datetime.fromisoformat(breach["ended"]) == datetime(2026, 10, 5, 13, 1, tzinfo=SHANGHAI)
+    page = (await office.ask("GET", "/v1/reports/2026-10?format=html", 200)).text
+    assert f"{SHARE}?region=NJ: critical, 90 against 40, from 10-05 12:01 to 10-05 13:01" in page
+    book = await office.workbook("/v1/reports/2026-10")
+    _, row = book["Breaches"].values
+    assert row == (SHARE, f"{SHARE}?region=NJ", "critical", 90, 40, "2026-10-05 12:01", "2026-10-05 13:01")
+    assert (await office.figure("2026-11"))["breaches"] == []
+
+
+async def test_the_workbook_shows_pictures_beside_its_tables(office: Office) -> None:
+    await office.rate("2026-09-05", "NJ", 90, 10)
+    await office.rate("2026-10-05", "NJ", 10, 90)
+    content = (await office.ask("GET", "/v1/reports/2026-10?format=xlsx", 200)).content
+    book = workbook_of(content)
+    head, *rows = book["Overview"].values
+    judged = {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+    assert judged["Customer service"]["critical"] == 0
+    assert judged["Customer service"]["warning"] == 2  # the mean score too
+    [chart] = book["Overview"]._charts
+    assert len(chart.series) == len(head) - 1
+    # openpyxl drops sparklines, so look into the file: each figure has one, over its row of the months
+    with zipfile.ZipFile(io.BytesIO(content)) as parts:
+        figures = parts.read("xl/worksheets/sheet2.xml").decode()
+    drawn = dict(zip(re.findall(r"<xm:sqref>(\w+)<", figures), re.findall(r"<xm:f>([^<]+)<", figures), strict=True))
+    months = [row[0] for row in book["Months"].values]
+    ids = [row[1] for row in book["Figures 2026-10"].values]
+    place, its_months = ids.index(SHARE) + 1, months.index(SHARE) + 1
+    assert drawn[f"S{place}"] == f"Months!C{its_months}:O{its_months}"
+    assert len(drawn) == len(INDICATORS)
+
+
 async def test_events_that_are_kept_no_longer_restate_nothing(office: Office) -> None:
     await office.rate("2025-08-05", "NJ", 95, 5)
     await office.publish("2025-08", because="first report")
@@ -194,7 +300,7 @@ async def test_a_report_waits_for_the_owners_comments_on_what_falls_short(office
     assert "&lt;b&gt;queue&lt;/b&gt;" in page
     assert "<script" not in page
     assert not re.search(r"(src|href)=[\"']https?:", page)
-    book = openpyxl.load_workbook(io.BytesIO((await office.ask("GET", "/v1/reports/2026-10?format=xlsx", 200)).content))
+    book = await office.workbook("/v1/reports/2026-10")
     assert "'=SUM(A1) is no excuse: <b>queue</b> too long" in [row[3] for row in book["Comments"].values]
     [row] = [row for row in book["Figures 2026-10"].values if row[1] == SHARE]
     assert row[10:14] == (50, 50, 100, 100)
@@ -230,7 +336,7 @@ async def test_a_shortcoming_is_followed_with_its_measures_until_it_is_gone(offi
     assert [(step["percent"], step["text"]) for step in shown["progress"]] == [(40, "staff found"), (100, "runs")]
     page = (await office.ask("GET", "/v1/reports/2026-09?format=html", 200)).text
     assert all(text in page for text in ("second line until 22:00", "100", "runs", "2026-10-01"))
-    book = openpyxl.load_workbook(io.BytesIO((await office.ask("GET", "/v1/reports/2026-09?format=xlsx", 200)).content))
+    book = await office.workbook("/v1/reports/2026-09")
     assert any("second line until 22:00" in row for sheet in book for row in sheet.values)
     [listed] = (await office.ask("GET", "/v1/improvements?state=done", 200)).json()["items"]
     assert (listed["id"], listed["version"]) == (measure["id"], 3)
@@ -243,6 +349,66 @@ async def test_a_shortcoming_is_followed_with_its_measures_until_it_is_gone(offi
     ]
     months = [item["month"] for item in (await office.ask("GET", "/v1/reports?limit=2", 200)).json()["items"]]
     assert months == ["2026-10", "2026-09"]
+
+
+async def test_open_shortcomings_are_listed_with_what_is_done_about_them_and_what_is_late(office: Office) -> None:
+    await office.rate("2026-08-05", "NJ", 50, 50)
+    await office.rate("2026-09-05", "NJ", 60, 40)
+    await office.publish("2026-08", because="first report")
+
+    async def listed(query: str = "") -> Any:
+        return (await office.ask("GET", f"/v1/shortcomings{query}", 200)).json()["items"]
+
+    items = {item["indicator_id"]: item for item in await listed("?state=open")}
+    found = items[SHARE]
+    assert (found["since"], found["gone"], found["owner"], found["needs_measure"]) == ("2026-08", None, "customer_service", True)
+    for text, due in (("late", "2026-08-20"), ("in time", "2099-01-01"), ("done", "2026-09-01")):
+        body = {"indicator_id": SHARE, "text": text, "owner": "hotline", "due": due}
+        measure = (await office.ask("POST", "/v1/improvements", 201, json=body)).json()
+        assert (measure["percent"], measure["is_overdue"]) == (0, due < "2026-10")
+    step = {"percent": 100, "state": "done", "text": "runs"}
+    done = await office.ask("POST", f"/v1/improvements/{measure['id']}/progress", 200, json=step, headers={"If-Match": '"1"'})
+    assert (done.json()["percent"], done.json()["is_overdue"]) == (100, False)
+    [found] = await listed(f"?indicator_id={SHARE}")
+    assert [found[name] for name in ("measures_open", "measures_overdue", "measures_done", "next_due", "needs_measure")] == [
+        *(2, 1, 1),
+        "2026-08-20",
+        False,
+    ]
+    [late] = (await office.ask("GET", "/v1/improvements?overdue=true&owner=hotline", 200)).json()["items"]
+    assert (late["text"], late["is_overdue"]) == ("late", True)
+    assert (await office.ask("GET", "/v1/improvements?owner=nobody", 200)).json()["items"] == []
+    assert {item["indicator_id"] for item in await listed("?owner=customer_service")} >= {SHARE}
+    assert await listed("?owner=nobody") == []
+    await office.rate("2026-10-05", "NJ", 100, 0)
+    await office.publish("2026-10", because="owners on leave")
+    assert SHARE not in {item["indicator_id"] for item in await listed("?state=open")}
+    [gone] = await listed(f"?state=gone&indicator_id={SHARE}")
+    assert (gone["since"], gone["gone"], gone["needs_measure"]) == ("2026-08", "2026-10", False)
+    first = (await office.ask("GET", "/v1/shortcomings?limit=1", 200)).json()
+    following = (await office.ask("GET", f"/v1/shortcomings?limit=100&cursor={first['next']}", 200)).json()
+    assert [*first["items"], *following["items"]] == await listed()
+
+
+async def test_a_unit_speaks_for_its_own_indicators_and_only_who_answers_for_all_publishes(office: Office) -> None:
+    await office.rate("2026-10-05", "NJ", 50, 50)
+    own, others = ("customer_service",), ("it_support", "hotline")
+    said = {"indicator_id": SHARE, "text": "two new colleagues"}
+    refused = await office.ask("POST", "/v1/reports/2026-10/comments", 403, json=said, units=others)
+    assert refused.json()["detail"] == f"{SHARE} is customer_service's; the token speaks for hotline, it_support."
+    await office.ask("POST", "/v1/reports/2026-10/comments", 201, json=said, units=own)
+    body = {"indicator_id": SHARE, "text": "second line", "owner": "hotline", "due": "2026-12-01"}
+    await office.ask("POST", "/v1/improvements", 403, json=body, units=others)
+    measure = (await office.ask("POST", "/v1/improvements", 201, json=body, units=own)).json()
+    path, step = f"/v1/improvements/{measure['id']}/progress", {"percent": 10, "text": "begun"}
+    await office.ask("POST", path, 403, json=step, headers={"If-Match": '"1"'}, units=("it_support",))
+    await office.ask("POST", path, 200, json=step, headers={"If-Match": '"1"'}, units=others)  # who carries it out
+    await office.ask("POST", path, 200, json=step, headers={"If-Match": '"2"'}, units=own)  # and who answers for it
+    refused = await office.ask("POST", "/v1/reports/2026-10/publication", 403, json={}, headers={"If-Match": '"1"'}, units=own)
+    assert "Publishing is for who answers for all units" in refused.json()["detail"]
+    published = (await office.publish("2026-10", because="the others are on leave")).json()
+    assert published["because"] == "the others are on leave"
+    assert (await office.ask("GET", "/v1/reports", 200)).json()["items"][0]["because"] == "the others are on leave"
 
 
 async def test_only_who_may_see_all_regions_sees_a_report(office: Office) -> None:

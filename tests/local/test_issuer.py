@@ -47,6 +47,12 @@ def test_an_admin_may_do_everything(tmp_path: Path) -> None:
     assert set(str(_decoded(made, made.mint("admin"))["scope"]).split()) == ALL_SCOPES
 
 
+def test_it_speaks_for_the_units_that_are_named_and_without_any_for_all(tmp_path: Path) -> None:
+    made = Issuer(tmp_path / "issuer")
+    assert _decoded(made, made.mint("manager", units=["hotline", "it_support"]))["units"] == ["hotline", "it_support"]
+    assert "units" not in _decoded(made, made.mint("manager"))
+
+
 def test_without_regions_it_covers_all(tmp_path: Path) -> None:
     made = Issuer(tmp_path / "issuer")
     assert _decoded(made, made.mint("producer"))["regions"] == ["*"]

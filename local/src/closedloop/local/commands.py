@@ -26,10 +26,11 @@ def token(
     role: Annotated[str, typer.Option(help="producer, agent, analyst, manager or admin")],
     subject: Annotated[str | None, typer.Option(help="who the token is for; default local-<role>")] = None,
     regions: Annotated[str | None, typer.Option(help="region codes, as in NJ,SZ; default all")] = None,
+    units: Annotated[str | None, typer.Option(help="the units that it answers for, as in it_support,hotline; default all")] = None,
 ) -> None:
     """Print a token for curl, signed by the local stack's issuer, valid for 12 hours."""
     chosen = ("*",) if regions is None else tuple(regions.split(","))
-    print(Issuer(var_dir() / "issuer").mint(role, subject, chosen))
+    print(Issuer(var_dir() / "issuer").mint(role, subject, chosen, units=None if units is None else units.split(",")))
 
 
 @app.command()

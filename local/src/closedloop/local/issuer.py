@@ -45,10 +45,12 @@ class Issuer:
         subject: str | None = None,
         regions: Sequence[str] = ALL_REGIONS,
         *,
+        units: Sequence[str] | None = None,
         lifetime: timedelta = LIFETIME,
         now: datetime | None = None,
     ) -> str:
-        """A bearer token of a role; `regions` are codes, or `*` for all. LocalStackError names an unknown role."""
+        """A bearer token of a role; `regions` are codes, or `*` for all; `units`: those that it speaks for, None for all.
+        LocalStackError names an unknown role."""
         if role not in SCOPES_BY_ROLE:
             raise LocalStackError(f"There is no role '{role}': choose one of {', '.join(SCOPES_BY_ROLE)}.")
         if not regions or not all(region.strip() for region in regions):
@@ -65,6 +67,7 @@ class Issuer:
             "roles": [role],
             "scope": " ".join(sorted(SCOPES_BY_ROLE[role])),
             "regions": [region.strip() for region in regions],
+            **({} if units is None else {"units": [unit.strip() for unit in units]}),
         }
         key = self._key()
         return jwt.encode(claims, key, ALGORITHM, {"kid": _public(key)["kid"]})

@@ -221,5 +221,6 @@ def _refused(problems: list[str]) -> InvalidRequest:
 
 
 def _covers_all(principal: Principal) -> None:
+    principal.check_all_units("The catalogue")
     if principal.regions is not None:
         raise Forbidden("The catalogue is everybody's; a token for all regions is needed to change it.")

@@ -69,6 +69,7 @@ class States:
         async def act(connection: Connection) -> tuple[int, Any]:
             row = _found(await store.read_state(connection, id, principal.region_filter(), lock=True))
             check_version(version, row["version"])
+            principal.check_unit(self._owner(row["indicator_id"]), row["indicator_id"])
             if not row["rank"] or row["breach_id"] is None:
                 raise Conflict(f"It is {row['state']} and not breached: there is nothing to acknowledge.")
             if row["acknowledged_by"] is not None:
@@ -91,6 +92,7 @@ class States:
     async def silence(self, key: str | None, body: NewSilence, principal: Principal) -> tuple[int, Any]:
         """(status, body). Raises InvalidRequest, Forbidden."""
         self._check(body, principal)
+        self._check_units(body.indicator_id, principal)
 
         async def act(connection: Connection) -> tuple[int, Any]:
             start = body.start or await store.now(connection)
@@ -120,6 +122,7 @@ class States:
             if row is None:
                 raise NotFound("There is no silence with this id that the token's regions cover; `GET /v1/silences` lists them.")
             check_version(version, row["version"])
+            self._check_units(row["indicator_id"], principal)
             at = await store.now(connection)
             if row["ends_at"] <= at:
                 raise Conflict(f"It was over at {row['ends_at'].isoformat()}; what it held back until then stays held back.")
@@ -155,6 +158,17 @@ class States:
             raise Forbidden(
                 "dimensions: must name a region that the token covers; without one all are silenced", field="dimensions"
             )
+
+    def _check_units(self, indicator_id: str | None, principal: Principal) -> None:
+        if indicator_id is None:
+            principal.check_all_units("A silence of all indicators")
+        else:
+            principal.check_unit(self._owner(indicator_id), indicator_id)
+
+    def _owner(self, indicator_id: str) -> str:
+        """Whose it is; nobody's where the catalogue has it no longer."""
+        indicator = self._catalogue.get(indicator_id)
+        return "nobody" if indicator is None else indicator.owner
 
     def _view(self, row: store.Row) -> StateView:
         evidence = Evidence(None, 0, 0, 0) if row["evidence"] is None else msgspec.convert(row["evidence"], Evidence)

@@ -7,12 +7,13 @@ from closedloop.common.http.problems import Forbidden
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The holder of a valid token. `regions` is None where the token covers all."""
+    """The holder of a valid token. `regions` is None where the token covers all; `units` is None where it speaks for every unit."""
 
     subject: str
     client: str
     scopes: frozenset[str]
     regions: frozenset[str] | None
+    units: frozenset[str] | None = None
 
     def check_scope(self, scope: str) -> None:
         """Raises Forbidden where the token does not have it."""
@@ -30,3 +31,15 @@ class Principal:
         if not self.covers(region):
             raise Forbidden(f"region: the token does not cover {region}", field="region")
         return [region]
+
+    def check_unit(self, owner: str, what: str) -> None:
+        """Raises Forbidden where the token does not speak for the unit that answers for `what`."""
+        if self.units is not None and owner not in self.units:
+            raise Forbidden(f"{what} is {owner}'s; the token speaks for {', '.join(sorted(self.units)) or 'no unit'}.")
+
+    def check_all_units(self, what: str) -> None:
+        """Raises Forbidden where the token speaks for some units only."""
+        if self.units is not None:
+            raise Forbidden(
+                f"{what} is for who answers for all units; the token speaks for {', '.join(sorted(self.units)) or 'none'}."
+            )

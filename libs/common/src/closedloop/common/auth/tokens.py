@@ -126,9 +126,13 @@ def _principal(claims: dict[str, Any]) -> Principal:
     regions = claims.get("regions")
     if not isinstance(scope, str) or not isinstance(regions, list) or not all(isinstance(r, str) for r in regions):
         raise Unauthorized('The token must have `scope` (words) and `regions` (a list of codes, or ["*"]).')
+    units = claims.get("units")
+    if units is not None and (not isinstance(units, list) or not all(isinstance(unit, str) for unit in units)):
+        raise Unauthorized("The token's `units` must be a list of codes, or left out where it speaks for all.")
     return Principal(
         subject=str(claims["sub"]),
         client=str(claims.get("client_id") or claims["sub"]),
         scopes=frozenset(scope.split()),
         regions=None if "*" in regions else frozenset(regions),
+        units=None if units is None else frozenset(units),
     )

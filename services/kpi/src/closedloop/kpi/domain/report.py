@@ -137,8 +137,22 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class LaterReport:
+    """What somebody reported after a month was published: a correction where there is a `reason`. `indicator_id` is the restated
+    indicator, or a part of it."""
+
+    indicator_id: str
+    period: str
+    dimensions: Mapping[str, str]
+    reason: str | None
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Restated:
-    """A figure that later data has changed since its report was published."""
+    """A figure that later data has changed since its report was published. Why: `events` more (or fewer) than were counted then,
+    for what is computed from events; `reports`, the newest first, that came after."""
 
     month: Month
     indicator_id: str
@@ -146,6 +160,8 @@ class Restated:
     unit: str
     published: Amount
     now: Amount
+    events: int | None = None
+    reports: Sequence[LaterReport] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +252,8 @@ def restated(month: Month, published: Mapping[str, Figure], now: Mapping[str, Am
     for indicator_id, figure in published.items():
         amount = now.get(indicator_id)
         if amount is not None and not _same(figure.amount, amount, tolerance):
-            changed.append(Restated(month, indicator_id, figure.name_en, figure.unit, figure.amount, amount))
+            events = amount.sample - figure.amount.sample if figure.collection == "events" else None
+            changed.append(Restated(month, indicator_id, figure.name_en, figure.unit, figure.amount, amount, events))
     return changed
 
 

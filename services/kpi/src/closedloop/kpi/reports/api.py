@@ -1,4 +1,4 @@
-"""The routes: /v1/reports and /v1/improvements."""
+"""The routes: /v1/reports, /v1/shortcomings and /v1/improvements."""
 
 from base64 import b64encode
 from hashlib import sha256
@@ -94,16 +94,33 @@ async def publish(
     return _answer(await reports.publish(month, body, version, key, principal))
 
 
+@router.get("/v1/shortcomings", summary="What falls short in published reports, since when, and what is done about it")
+async def shortcomings(
+    reports: UseCases,
+    principal: Reader,
+    indicator_id: Annotated[str | None, Query(max_length=64)] = None,
+    owner: Annotated[str | None, Query(max_length=64, description="the unit that answers for the indicator")] = None,
+    state: Literal["open", "gone"] | None = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[schemas.ShortcomingView]:
+    """The oldest first. One is open from the first published month that falls short to the first that does not."""
+    is_open = None if state is None else state == "open"
+    return await reports.shortcomings(indicator_id, owner, is_open, cursor, limit, principal)
+
+
 @router.get("/v1/improvements", summary="Measures against shortcomings, the oldest first")
 async def improvements(
     reports: UseCases,
     principal: Reader,
     indicator_id: Annotated[str | None, Query(max_length=64)] = None,
+    owner: Annotated[str | None, Query(max_length=200, description="who carries it out")] = None,
     state: Literal["open", "done", "dropped"] | None = None,
+    overdue: Annotated[bool, Query(description="only those that are open, and whose day is over")] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[schemas.ImprovementView]:
-    return await reports.improvements(indicator_id, state, cursor, limit, principal)
+    return await reports.improvements(indicator_id, owner, state, overdue, cursor, limit, principal)
 
 
 @router.post("/v1/improvements", summary="A new measure", status_code=201, response_model=schemas.ImprovementView)

@@ -7,7 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from closedloop.kpi.domain import report
-from closedloop.kpi.domain.catalogue import Catalogue, Indicator
+from closedloop.kpi.domain.catalogue import Catalogue, CompositeIndicator, Indicator, ReportedIndicator
 from closedloop.kpi.domain.months import bounds, earlier
 from closedloop.kpi.domain.report import Amount, Breach, Comment, Figure, Measure, Month, MonthAmount, Report, Restated, UnitAmount
 from closedloop.kpi.domain.windows import time_of
@@ -64,6 +64,12 @@ class Gathering:
                 [value] = await self._values.series(indicator, WINDOW, [end], (), {})
                 found[indicator_id] = value.amount
         return found
+
+    def sources(self, indicator_id: str) -> list[ReportedIndicator]:
+        """The reported indicators that stand in it: itself, or a composite's parts."""
+        indicator = self._catalogue.get(indicator_id)
+        ids = indicator.composite.parts if isinstance(indicator, CompositeIndicator) else (indicator_id,)
+        return [one for id_ in ids if isinstance(one := self._catalogue.get(id_), ReportedIndicator)]
 
     async def _figure(self, indicator: Indicator, month: Month, end: int, added: Added) -> Figure:
         months = [earlier(month, back) for back in range(report.TREND_MONTHS - 1, -1, -1)]

@@ -57,6 +57,7 @@ class ReportHead(BaseModel):
     published_at: datetime | None = None
     published_by: str | None = None
     sha256: str | None = Field(None, description="of the published JSON, hexadecimal")
+    because: str | None = Field(None, description="why it was published although owners had not commented")
     uncommented: list[str] | None = None
 
 
@@ -74,6 +75,26 @@ class ImprovementView(BaseModel):
     state: Literal["open", "done", "dropped"]
     created_by: str
     created_at: datetime
+    percent: int = Field(description="as it was said last")
+    is_overdue: bool = Field(False, description="open, and its day is over")
+
+
+class ShortcomingView(BaseModel):
+    """An indicator that falls short in published reports from `since` on, until `gone`; and what is done about it.
+    `needs_measure`: it is open, and nobody works on it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    indicator_id: str
+    name_en: str | None = Field(None, description="null where the catalogue has it no longer")
+    owner: str | None = None
+    since: str
+    gone: str | None
+    measures_open: int
+    measures_overdue: int
+    measures_done: int
+    next_due: date | None
+    needs_measure: bool = False
 
 
 class AmountView(BaseModel):
@@ -87,8 +108,21 @@ class AmountView(BaseModel):
     sample: int
 
 
+class LaterReportView(BaseModel):
+    """What somebody reported after publication, of the indicator or of a part; a correction where there is a `reason`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    indicator_id: str
+    period: str
+    dimensions: dict[str, str]
+    reason: str | None
+    by: str
+    at: datetime
+
+
 class RestatedItem(BaseModel):
-    """A figure that is another one since it was published."""
+    """A figure that is another one since it was published, and why."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -98,6 +132,8 @@ class RestatedItem(BaseModel):
     unit: str
     published: AmountView
     now: AmountView
+    events: int | None = Field(description="of what is computed from events: so many more than were counted then (they came late)")
+    reports: list[LaterReportView] = Field(description="reported after publication, the newest first, 20 at most")
 
 
 class Restatement(BaseModel):

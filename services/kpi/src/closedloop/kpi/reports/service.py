@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -15,13 +16,16 @@ from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest,
 from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain import report as rules
-from closedloop.kpi.domain.catalogue import Catalogue
+from closedloop.kpi.domain.catalogue import Catalogue, Indicator
 from closedloop.kpi.domain.months import bounds, earlier, is_month, month_of
 from closedloop.kpi.domain.report import SHORTCOMINGS, UNKNOWN, Month, Report, Restated
 from closedloop.kpi.domain.windows import minute_of, time_of
 from closedloop.kpi.reports import forms, schemas, store
 from closedloop.kpi.reports.gathering import Added, Gathering
+from closedloop.kpi.reports.workbook import as_workbook
 
+MOST_REPORTS: Final = 20
+"""So many later reports are named for a figure that was restated."""
 RESTATED_MONTHS: Final = 3
 """A report restates the published ones of so many months before it."""
 
@@ -101,10 +105,11 @@ class Reports:
     # --- writing ---
 
     async def comment(self, month: str, body: schemas.NewComment, key: str | None, principal: Principal) -> tuple[int, Any]:
-        """(status, body). Raises Conflict where the month is published, InvalidRequest for an unknown indicator."""
+        """(status, body). Raises Conflict where the month is published, InvalidRequest for an unknown indicator, Forbidden where it
+        is another unit's."""
         _covers_all(principal)
         self._check_month(month)
-        self._check_indicator(body.indicator_id)
+        principal.check_unit(self._indicator(body.indicator_id).owner, body.indicator_id)
 
         async def act(connection: Connection) -> tuple[int, Any]:
             head = await store.lock_head(connection, month)
@@ -120,6 +125,7 @@ class Reports:
     ) -> tuple[int, Any]:
         """(status, body). Raises Conflict where it is published already, the month has not ended, or comments are missing."""
         _covers_all(principal)
+        principal.check_all_units("Publishing")
         self._check_month(month)
         if bounds(month, self._zone)[1] > minute_of(datetime.now(UTC)):
             raise Conflict(f"{month} has not ended; a report is published from the first day of the next month on.")
@@ -147,28 +153,58 @@ class Reports:
 
         return await once_committed(self._pool, key, principal.subject, f"publish {month} {version}", body, act)
 
-    async def improvements(
-        self, indicator_id: str | None, state: str | None, cursor: str | None, limit: int, principal: Principal
-    ) -> Page[schemas.ImprovementView]:
+    async def shortcomings(
+        self,
+        indicator_id: str | None,
+        owner: str | None,
+        is_open: bool | None,
+        cursor: str | None,
+        limit: int,
+        principal: Principal,
+    ) -> Page[schemas.ShortcomingView]:
         """The oldest first."""
         _covers_all(principal)
+        after = decode_cursor(cursor, [str, str])
+        ids = None if indicator_id is None else [indicator_id]
+        if owner is not None:
+            own = [one.id for one in self._catalogue.indicators if one.owner == owner]
+            ids = own if ids is None else [id_ for id_ in ids if id_ in own]
+        async with self._pool.acquire() as connection:
+            found = await store.list_shortcomings(
+                connection, ids, is_open, self._today(), (after[0], after[1]) if after else None, limit + 1
+            )
+        return page_of(found, limit, self._shortcoming, lambda one: [one.since, one.indicator_id])
+
+    async def improvements(
+        self,
+        indicator_id: str | None,
+        owner: str | None,
+        state: str | None,
+        is_overdue: bool,
+        cursor: str | None,
+        limit: int,
+        principal: Principal,
+    ) -> Page[schemas.ImprovementView]:
+        """The oldest first; `is_overdue`: only those."""
+        _covers_all(principal)
         after = decode_cursor(cursor, [datetime, uuid.UUID])
+        day = self._today() if is_overdue else None
         async with self._pool.acquire() as connection:
             found = await store.list_improvements(
-                connection, indicator_id, state, (after[0], after[1]) if after else None, limit + 1
+                connection, indicator_id, owner, state, day, (after[0], after[1]) if after else None, limit + 1
             )
-        return page_of(found, limit, schemas.ImprovementView.model_validate, lambda one: [one.created_at, one.id])
+        return page_of(found, limit, self._improvement, lambda one: [one.created_at, one.id])
 
     async def improve(self, body: schemas.NewImprovement, key: str | None, principal: Principal) -> tuple[int, Any]:
         """(status, body) of a new measure."""
         _covers_all(principal)
-        self._check_indicator(body.indicator_id)
+        principal.check_unit(self._indicator(body.indicator_id).owner, body.indicator_id)
 
         async def act(connection: Connection) -> tuple[int, Any]:
             added = await store.add_improvement(
                 connection, uuid.uuid4(), body.indicator_id, body.text, body.owner, body.due, principal.subject
             )
-            return 201, schemas.ImprovementView.model_validate(added).model_dump(mode="json")
+            return 201, self._improvement(added).model_dump(mode="json")
 
         return await once_committed(self._pool, key, principal.subject, "improvement", body, act)
 
@@ -183,10 +219,15 @@ class Reports:
             if measure is None:
                 raise NotFound(f"There is no measure {id_}.")
             check_version(version, measure.version)
+            if principal.units is None or measure.owner not in principal.units:
+                indicator = self._catalogue.get(measure.indicator_id)
+                principal.check_unit(
+                    measure.owner if indicator is None else indicator.owner, f"The measure of {measure.indicator_id}"
+                )
             if measure.state != "open":
                 raise Conflict(f"The measure is {measure.state}; begin a new one where more is to be done.")
             changed = await store.add_progress(connection, id_, body.percent, body.state, body.text, principal.subject)
-            return 200, schemas.ImprovementView.model_validate(changed).model_dump(mode="json")
+            return 200, self._improvement(changed).model_dump(mode="json")
 
         return await once_committed(self._pool, key, principal.subject, f"progress {id_} {version}", body, act)
 
@@ -216,13 +257,34 @@ class Reports:
 
     async def _restated(self, month: Month, content: bytes) -> list[Restated]:
         is_counted = self._is_counted(month)
+        published = forms.from_json(content)
+        since = published.gathered_at
         figures = {
             figure.indicator_id: figure
-            for figure in forms.from_json(content).figures
+            for figure in published.figures
             if is_counted or figure.collection not in ("events", "derived")
         }
         gathering = await self._gathering(month)
-        return rules.restated(month, figures, await gathering.amounts(month, list(figures)))
+        changed = rules.restated(month, figures, await gathering.amounts(month, list(figures)))
+        sources = {item.indicator_id: gathering.sources(item.indicator_id) for item in changed}
+        reported = {one.id: one for own in sources.values() for one in own}
+        if not reported:
+            return changed
+        start, end = (time_of(minute).astimezone(self._zone).date() for minute in bounds(month, self._zone))
+        async with self._pool.acquire() as connection:
+            later = await store.later_reports(
+                connection,
+                list(reported),
+                [id_ for id_, one in reported.items() if one.is_level],
+                since,
+                (start, end),
+                MOST_REPORTS,
+            )
+        told = {id_: [report for one in own for report in later.get(one.id, ())] for id_, own in sources.items()}
+        return [
+            replace(item, reports=sorted(told[item.indicator_id], key=lambda one: one.at, reverse=True)[:MOST_REPORTS])
+            for item in changed
+        ]
 
     def _is_counted(self, month: Month) -> bool:
         """Whether all that was counted in it is still there: what has gone is no later data."""
@@ -241,9 +303,27 @@ class Reports:
         if month > (latest := month_of(minute_of(datetime.now(UTC)), self._zone)):
             raise InvalidRequest(f"month: {month} has not begun; the latest is {latest}", field="month")
 
-    def _check_indicator(self, indicator_id: str) -> None:
-        if self._catalogue.get(indicator_id) is None:
+    def _indicator(self, indicator_id: str) -> Indicator:
+        indicator = self._catalogue.get(indicator_id)
+        if indicator is None:
             raise InvalidRequest(f"indicator_id: no indicator has the id {indicator_id[:64]!r}", field="indicator_id")
+        return indicator
+
+    def _today(self) -> date:
+        return datetime.now(self._zone).date()
+
+    def _improvement(self, measure: store.Improvement) -> schemas.ImprovementView:
+        view = schemas.ImprovementView.model_validate(measure)
+        view.is_overdue = measure.state == "open" and measure.due < self._today()
+        return view
+
+    def _shortcoming(self, found: store.Shortcoming) -> schemas.ShortcomingView:
+        view = schemas.ShortcomingView.model_validate(found)
+        indicator = self._catalogue.get(found.indicator_id)
+        if indicator is not None:
+            view.name_en, view.owner = indicator.name_en, indicator.owner
+        view.needs_measure = found.gone is None and not found.measures_open
+        return view
 
 
 def _covers_all(principal: Principal) -> None:
@@ -268,6 +348,7 @@ def _head(head: store.Head, uncommented: list[str] | None = None) -> schemas.Rep
         published_at=head.published_at,
         published_by=head.published_by,
         sha256=head.sha256,
+        because=head.because,
         uncommented=uncommented,
     )
 
@@ -275,9 +356,9 @@ def _head(head: store.Head, uncommented: list[str] | None = None) -> schemas.Rep
 def _drawn(report: Report, form: str) -> bytes:
     if form == "html":
         return forms.as_html(report, published=False)
-    return forms.as_workbook(report) if form == "xlsx" else forms.as_json(report)
+    return as_workbook(report) if form == "xlsx" else forms.as_json(report)
 
 
 def _published(report: Report) -> store.Published:
     json = forms.as_json(report)
-    return store.Published(json, forms.as_html(report, published=True), forms.as_workbook(report), hashlib.sha256(json).hexdigest())
+    return store.Published(json, forms.as_html(report, published=True), as_workbook(report), hashlib.sha256(json).hexdigest())

@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 
 from closedloop.common.postgres.pool import Connection
-from closedloop.kpi.domain.report import Breach, Comment, Measure, Month, Progress
+from closedloop.kpi.domain.report import Breach, Comment, LaterReport, Measure, Month, Progress
 
 FORMS: Final = ("json", "html", "xlsx")
 
@@ -23,6 +23,8 @@ class Head:
     published_at: datetime | None
     published_by: str | None
     sha256: str | None
+    because: str | None
+    """Why it was published although not all owners had commented."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,13 @@ class Published:
     sha256: str
 
 
-_HEAD: Final = "month, version, published_at, published_by, sha256"
+_HEAD: Final = "month, version, published_at, published_by, sha256, note"
 
 
 async def read_head(connection: Connection, month: Month) -> Head:
     """The report's row; version 0 where nobody has added anything yet."""
     row = await connection.fetchrow(f"SELECT {_HEAD} FROM report WHERE month = $1", month)  # noqa: S608
-    return Head(month, 0, None, None, None) if row is None else Head(*row)
+    return Head(month, 0, None, None, None, None) if row is None else Head(*row)
 
 
 async def lock_head(connection: Connection, month: Month) -> Head:
@@ -170,9 +172,79 @@ async def follow_shortcomings(connection: Connection, month: Month, short: Mappi
     )
 
 
+async def later_reports(
+    connection: Connection, indicator_ids: Sequence[str], levels: Sequence[str], since: datetime, days: tuple[date, date], most: int
+) -> dict[str, list[LaterReport]]:
+    """Indicator → what was reported of it after `since` for periods that touch the days [from, to), the newest first, so many at
+    most; of `levels` for earlier periods too."""
+    rows = await connection.fetch(
+        """SELECT * FROM (
+               SELECT indicator_id, period, dimensions, reason, reported_by, reported_at,
+                   row_number() OVER (PARTITION BY indicator_id ORDER BY id DESC) AS place
+               FROM measurement
+               WHERE indicator_id = ANY ($1::text[]) AND reported_at > $3 AND first_day < $5
+                 AND (after_day > $4 OR indicator_id = ANY ($2::text[]))
+           ) AS told WHERE place <= $6 ORDER BY indicator_id, place""",
+        list(indicator_ids),
+        list(levels),
+        since,
+        *days,
+        most,
+    )
+    found: dict[str, list[LaterReport]] = {}
+    for row in rows:
+        said = (row["period"], row["dimensions"], row["reason"], row["reported_by"], row["reported_at"])
+        found.setdefault(row["indicator_id"], []).append(LaterReport(row["indicator_id"], *said))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcoming:
+    """An indicator that fell short in published reports from a month on, and its measures. `gone`: the first published month in
+    which it did not any more."""
+
+    indicator_id: str
+    since: Month
+    gone: Month | None
+    measures_open: int
+    measures_overdue: int
+    measures_done: int
+    next_due: date | None
+
+
+async def list_shortcomings(
+    connection: Connection,
+    indicator_ids: Sequence[str] | None,
+    is_open: bool | None,
+    today: date,
+    after: tuple[Month, str] | None,
+    limit: int,
+) -> list[Shortcoming]:
+    """The oldest first; of some indicators, or all (None). Measures count that are open, or were begun since it fell short."""
+    rows = await connection.fetch(
+        """SELECT s.indicator_id, s.since, s.gone,
+               count(i.id) FILTER (WHERE i.state = 'open') AS measures_open,
+               count(i.id) FILTER (WHERE i.state = 'open' AND i.due < $3) AS measures_overdue,
+               count(i.id) FILTER (WHERE i.state = 'done') AS measures_done,
+               min(i.due) FILTER (WHERE i.state = 'open') AS next_due
+           FROM shortcoming AS s
+           LEFT JOIN improvement AS i ON i.indicator_id = s.indicator_id
+               AND (i.state = 'open' OR i.created_at >= to_date(s.since, 'YYYY-MM'))
+           WHERE ($1::text[] IS NULL OR s.indicator_id = ANY ($1)) AND ($2::bool IS NULL OR (s.gone IS NULL) = $2)
+             AND ($4::text IS NULL OR (s.since, s.indicator_id) > ($4, $5::text))
+           GROUP BY s.indicator_id, s.since, s.gone ORDER BY s.since, s.indicator_id LIMIT $6""",
+        None if indicator_ids is None else list(indicator_ids),
+        is_open,
+        today,
+        *(after or (None, None)),
+        limit,
+    )
+    return [Shortcoming(*row) for row in rows]
+
+
 @dataclass(frozen=True, slots=True)
 class Improvement:
-    """A measure as it stands."""
+    """A measure as it stands. `percent`: how far it was when somebody said so last."""
 
     id: uuid.UUID
     version: int
@@ -183,9 +255,11 @@ class Improvement:
     state: str
     created_by: str
     created_at: datetime
+    percent: int
 
 
-_IMPROVEMENT: Final = "id, version, indicator_id, text, owner, due, state, created_by, created_at"
+_IMPROVEMENT: Final = """id, version, indicator_id, text, owner, due, state, created_by, created_at, coalesce(
+    (SELECT percent FROM improvement_history WHERE improvement_id = improvement.id ORDER BY id DESC LIMIT 1), 0) AS percent"""
 
 
 def _improvement(row: asyncpg.Record) -> Improvement:
@@ -238,18 +312,27 @@ async def add_progress(connection: Connection, id_: uuid.UUID, percent: int, sta
 
 
 async def list_improvements(
-    connection: Connection, indicator_id: str | None, state: str | None, after: tuple[datetime, uuid.UUID] | None, limit: int
+    connection: Connection,
+    indicator_id: str | None,
+    owner: str | None,
+    state: str | None,
+    overdue_on: date | None,
+    after: tuple[datetime, uuid.UUID] | None,
+    limit: int,
 ) -> list[Improvement]:
-    """The oldest first."""
+    """The oldest first. `overdue_on`: only those that are overdue on this day."""
     rows = await connection.fetch(
         f"""SELECT {_IMPROVEMENT} FROM improvement
             WHERE ($1::text IS NULL OR indicator_id = $1) AND ($2::text IS NULL OR state = $2)
               AND ($3::timestamptz IS NULL OR (created_at, id) > ($3, $4::uuid))
+              AND ($6::text IS NULL OR owner = $6) AND ($7::date IS NULL OR state = 'open' AND due < $7)
             ORDER BY created_at, id LIMIT $5""",  # noqa: S608
         indicator_id,
         state,
         *(after or (None, None)),
         limit,
+        owner,
+        overdue_on,
     )
     return [_improvement(row) for row in rows]
 
