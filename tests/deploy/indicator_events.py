@@ -36,7 +36,8 @@ def reports(today: date) -> Iterator[tuple[str, dict[str, Any]]]:
     for indicator in SHIPPED.indicators:
         if isinstance(indicator, ReportedIndicator):
             row = {"numerator": 100, "denominator": 100, "value": indicator.target or 0}
-            yield indicator.id, {"period": _last(indicator.granularity, today)} | {name: row[name] for name in indicator.quantities}
+            figures = {name: row[name] for name in indicator.quantities}
+            yield indicator.id, {"period": _last(indicator.granularity, today), "file": "drill.csv"} | figures
 
 
 def _last(granularity: Granularity, today: date) -> str:

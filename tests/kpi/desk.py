@@ -97,14 +97,17 @@ class Desk:
         key: str | None = None,
         **params: Any,
     ) -> Any:
-        """Report figures: a text is CSV, all else is JSON. The JSON answer."""
+        """Report figures: a text is CSV, all else is JSON; where it does not say how they were got, they were counted by hand. The
+        JSON answer."""
         headers = self.headers(role, regions, subject) | ({"Idempotency-Key": key} if key else {})
         url = f"/v1/indicators/{indicator_id}/measurements"
         if isinstance(body, str | bytes):
             content = body.encode() if isinstance(body, str) else body
             answer = await self._client.post(url, content=content, headers=headers | {"Content-Type": "text/csv"}, params=params)
         else:
-            answer = await self._client.post(url, json=body, headers=headers, params=params)
+            rows = body if isinstance(body, list) else [body]
+            how = [{"method": "by hand", **row} if isinstance(row, dict) and "file" not in row else row for row in rows]
+            answer = await self._client.post(url, json=how if isinstance(body, list) else how[0], headers=headers, params=params)
         assert answer.status_code == status, answer.text
         return answer.json()
 

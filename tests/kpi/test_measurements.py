@@ -147,7 +147,7 @@ async def test_only_a_reported_indicator_takes_reports(desk: Desk) -> None:
 
 
 async def test_a_sheet_as_offices_save_it_is_taken(desk: Desk) -> None:
-    sheet = "\ufeffPeriod (month);Region;Numerator: received;denominator;;\r\n2024-05;NJ;90;100;;\r\n;;;;;\r\n"
+    sheet = "\ufeffPeriod (month);Region;Numerator: received;denominator;File;;\r\n2024-05;NJ;90;100;may.xls;;\r\n;;;;;;\r\n"
     assert (await desk.report(DELIVERY, sheet))["accepted"] == 1
     assert (await value(desk))["value"] == 90
 
@@ -162,6 +162,7 @@ async def test_every_reported_indicator_takes_its_template_filled_in(desk: Desk,
             "period": EXAMPLES[indicator.granularity].replace("2026", "2024"),
             "region": "NJ",
             "customer_class": "gold",
+            "file": "may.csv",
         } | figures
         sheet = io.StringIO()
         writer = csv.writer(sheet)

@@ -23,7 +23,7 @@ from kpi.test_catalogue_kinds import REPORTED, scalars
 
 TODAY = date(2026, 11, 20)
 SHANGHAI = ZoneInfo("Asia/Shanghai")
-ROW: dict[str, Any] = {"period": "2026-10", "region": "NJ", "numerator": 7, "denominator": 2}
+ROW: dict[str, Any] = {"period": "2026-10", "region": "NJ", "numerator": 7, "denominator": 2, "file": "oct.xlsx"}
 
 
 def indicator(**changes: Any) -> ReportedIndicator:
@@ -79,9 +79,13 @@ def test_every_day_is_a_period(day: date) -> None:
 
 def test_numbers_come_as_numbers_or_as_texts_of_a_sheet() -> None:
     said = read_measurement(ROW | {"numerator": " 7.50 ", "denominator": 2.0, "method": " asked "}, WAITING, None, TODAY)
-    assert (said.figures, said.method, said.file) == ((7.5, 2.0, None), "asked", None)
+    assert (said.figures, said.method, said.file) == ((7.5, 2.0, None), "asked", "oct.xlsx")
     assert said.key == ("2026-10", (("region", "NJ"),))
-    assert read_measurement({"period": "2026-Q3", "value": "-3e2"}, SCORE, None, TODAY).figures == (None, None, -300.0)
+    assert read_measurement({"period": "2026-Q3", "value": "-3e2", "method": "a panel"}, SCORE, None, TODAY).figures == (
+        None,
+        None,
+        -300.0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,6 +110,7 @@ def test_numbers_come_as_numbers_or_as_texts_of_a_sheet() -> None:
         ({"numerator": "1e300"}, "numerator: must lie within ±1e+12"),
         ({"numerator": -1}, "numerator: must be 0 or more, not -1"),
         ({"denominator": 0}, "denominator: is 0 where the numerator is 7; where nothing happened both are 0"),
+        ({"file": " "}, "file: is missing; name the file that it was taken from, or say in `method` how it was got"),
         ({"file": "x" * 256}, "file: has 256 characters; the limit is 255"),
         ({"method": "a\x00b"}, "method: has a control character"),
     ],
@@ -152,7 +157,14 @@ def test_what_is_filled_into_a_template_is_what_is_read(
 ) -> None:
     header = next(csv.reader([template(shipped).removeprefix("\ufeff")]))
     period = {"day": "2026-10-05", "month": "2026-10", "quarter": "2026-Q3", "year": "2026"}[shipped.granularity]
-    known = {"period": period, "region": "NJ", "numerator": numerator, "denominator": denominator, "value": numerator}
+    known = {
+        "period": period,
+        "region": "NJ",
+        "numerator": numerator,
+        "denominator": denominator,
+        "value": numerator,
+        "file": "x.csv",
+    }
     sheet = io.StringIO()
     csv.writer(sheet, delimiter=delimiter).writerows(
         [header, [(known | {"method": method}).get(cell.partition(":")[0].partition("(")[0].strip(), "") for cell in header]]

@@ -194,7 +194,7 @@ async def test_every_figure_can_be_drilled_into_its_numerator_denominator_and_ev
 
 async def test_a_restatement_says_why_late_events_or_who_reported_what_for_which_reason(office: Office) -> None:
     async def report(numerator: float, **more: str) -> None:
-        row = {"period": "2026-10", "numerator": numerator, "denominator": 100, **more}
+        row = {"period": "2026-10", "numerator": numerator, "denominator": 100, "file": "oct.xlsx", **more}
         await office.ask("POST", f"/v1/indicators/{DELIVERY}/measurements", 201, json=row)
 
     await office.rate("2026-10-05", "NJ", 95, 5)

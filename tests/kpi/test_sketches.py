@@ -14,7 +14,7 @@ from closedloop.kpi.domain.aggregates import Distinct, Quantile
 from closedloop.kpi.domain.buckets import Bucketing, decode, encode, merged, rolled_up
 from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator
 from closedloop.kpi.domain.columns import MINUTE
-from closedloop.kpi.domain.distinct import REGISTERS, STANDARD_ERROR, estimates, sketched
+from closedloop.kpi.domain.distinct import MOST_RANK, REGISTERS, STANDARD_ERROR, estimates, sketched
 from closedloop.kpi.domain.expressions import formula
 from closedloop.kpi.domain.quantiles import ERROR, bin_of, middles, quantiles
 from closedloop.kpi.domain.rolling import figures_over_windows
@@ -53,6 +53,40 @@ def test_the_error_is_the_stated_one_at_any_number() -> None:
         assert math.sqrt(np.mean(np.square(errors))) < STANDARD_ERROR * 1.33
         assert abs(np.mean(errors)) < STANDARD_ERROR * 4 / math.sqrt(40)
     assert STANDARD_ERROR < 0.02
+
+
+def drawn(chance: np.random.Generator, count: float, sketches: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The registers of so many different ids, as hashes without any pattern would make them: how many of them each register sees,
+    and the greatest of so many ranks, each twice as rare as the one below."""
+    seen = chance.poisson(count / REGISTERS, (sketches, REGISTERS)).astype(float)
+    # P(all ranks <= r) = (1 - 2^-r)^seen
+    below = chance.random((sketches, REGISTERS)) ** (1 / np.maximum(seen, 1))
+    ranks = np.ceil(-np.log2(-np.expm1(np.log(below))))
+    return np.where(seen == 0, 0, np.clip(ranks, 1, MOST_RANK)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("count", [1e5, 1e6, 1e7, 1e8, 1e9])
+def test_the_error_is_the_stated_one_up_to_all_customers_of_the_largest_operator(count: float) -> None:
+    errors = estimates(drawn(np.random.default_rng(11), count, 400)) / count - 1
+    # of 400 estimates the root mean square is within an eighth of the truth, three times in a thousand not
+    assert math.sqrt(np.mean(np.square(errors))) < STANDARD_ERROR * 1.13
+    assert abs(np.mean(errors)) < STANDARD_ERROR * 4 / math.sqrt(400)
+
+
+def test_a_million_ids_as_they_are_hashed_are_as_near() -> None:
+    for salt in ("C", "8613", "客户"):
+        assert abs(estimated([f"{salt}{n}" for n in range(1_000_000)]) / 1e6 - 1) < 4 * STANDARD_ERROR
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+def test_a_ratio_of_two_distinct_numbers_is_off_by_the_error_of_both_at_most(share: float) -> None:
+    chance = np.random.default_rng(5)
+    count, part = 20_000, int(20_000 * share)
+    errors = []
+    for salt in chance.integers(0, 2**40, 60):
+        ids = [f"{salt}-{n}" for n in range(count)]
+        errors.append(estimated(ids[:part]) / estimated(ids) / share - 1)
+    assert math.sqrt(np.mean(np.square(errors))) < STANDARD_ERROR * math.sqrt(2) * 1.3
 
 
 def test_a_full_sketch_and_an_empty_one_are_numbers() -> None:

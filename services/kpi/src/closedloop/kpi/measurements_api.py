@@ -30,7 +30,7 @@ _ROW: Final = {
         "period": {"type": "string", "description": "2026-10-05 | 2026-10 | 2026-Q3 | 2026, as the indicator's granularity is"},
         "region": {"type": "string", "description": "left out: the whole operator; then the token must cover all regions"},
         **{name: {"type": "number"} for name in ("numerator", "denominator", "value")},
-        "file": {"type": "string", "maxLength": 255, "description": "that it was taken from"},
+        "file": {"type": "string", "maxLength": 255, "description": "that it was taken from; this, or `method`, or both"},
         "method": {"type": "string", "maxLength": 1000, "description": "how it was got"},
         "reason": {"type": "string", "maxLength": 500, "description": "of a correction"},
     },

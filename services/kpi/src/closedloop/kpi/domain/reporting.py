@@ -87,6 +87,8 @@ def read_measurement(
     if denominator == 0 and numerator:
         raise Refused("denominator", f"is 0 where the numerator is {numerator:g}; where nothing happened both are 0")
     texts = {name: _long_text(row, name, most) for name, most in LONGEST.items()}
+    if texts["file"] is None and texts["method"] is None:
+        raise Refused("file", "is missing; name the file that it was taken from, or say in `method` how it was got")
     return Measurement(period, dimensions, numerator, denominator, value, **texts)
 
 
