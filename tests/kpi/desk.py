@@ -128,6 +128,12 @@ async def desk_over(engine: Engine, folder: Path) -> AsyncIterator[Desk]:
     zone = ZoneInfo("Asia/Shanghai")
     app.state.catalogue = engine.catalogue
     app.state.zone = zone
+
+    async def latest_version(indicator_id: str) -> int:
+        known = engine.catalogue.get(indicator_id)
+        return 0 if known is None else known.version
+
+    app.state.latest_version = latest_version
     app.state.measurements = Measurements(engine.pool, zone)
     events, reported = EventValues(engine.reader, engine.catalogue, zone), ReportedValues(app.state.measurements, zone)
     app.state.values = Values(events, reported, engine.catalogue)

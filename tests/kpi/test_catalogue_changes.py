@@ -105,7 +105,7 @@ async def operator(kpi_url: str, kafka_bootstrap: str, tmp_path: Path) -> AsyncI
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
 
-    routers = [api.router, entries_api.router]
+    routers = [api.router, api.rules_router, entries_api.router]
     app = create_app("kpi", "test", authenticator=Authenticator(auth), health=Health(), routers=routers, lifespan=lifespan)
 
     def put(assembly: Assembly) -> None:
@@ -113,9 +113,8 @@ async def operator(kpi_url: str, kafka_bootstrap: str, tmp_path: Path) -> AsyncI
 
     app.state.zone = ZONE
     settings = KpiSettings(database_url=kpi_url)
-    app.state.catalogue_changes = CatalogueChanges(
-        pool, process(pool, put), CatalogueHistory(WRITTEN), Effects(pool, kafka, settings, ZONE), ZONE
-    )
+    changes = CatalogueChanges(pool, process(pool, put), CatalogueHistory(WRITTEN), Effects(pool, kafka, settings, ZONE), ZONE)
+    app.state.catalogue_changes, app.state.latest_version = changes, changes.latest
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kpi", timeout=60) as client:
         yield Operator(client, issuer, pool, process(pool))
@@ -167,6 +166,18 @@ async def test_every_version_says_who_when_and_why_and_a_lost_race_is_refused(op
     await CatalogueWatch(operator.pool, operator.other).look()
     known = operator.other.now.catalogue.get(SHARE)
     assert known is not None and known.target == 8
+
+
+async def test_what_was_saved_has_its_alert_too(operator: Operator) -> None:
+    threshold = {"window": "1h", "critical": 30, "hysteresis": 1, "minimum_sample": 20, "by": ["region"]}
+    body = {"entry": LOW_SCORES | {"threshold": threshold}, "reason": "the board asks for it"}
+    await operator.ask("POST", "/v1/indicators", 201, json=body)
+    token = {"Authorization": f"Bearer {operator.issuer.mint('analyst', 'mei')}"}
+    answer = await operator.client.get("/v1/alert-rules", headers=token)
+    assert answer.headers["content-type"] == "application/yaml"
+    [group] = yaml.safe_load(answer.text)["groups"]
+    [rule] = [rule for rule in group["rules"] if rule.get("labels", {}).get("indicator") == "very_low_scores"]
+    assert (rule["alert"], rule["labels"]["owner"]) == ("IndicatorBreached", "customer_service")
 
 
 async def test_what_is_retired_is_shown_and_counted_no_more_and_may_come_back(operator: Operator) -> None:
@@ -312,17 +323,22 @@ async def test_a_file_is_tried_as_a_whole_new_formulas_and_what_is_composed_of_t
     twice |= {"id": "twice_very_low", "name_en": "Twice", "granularity": "month", "composite": "2 * very_low_scores", "warning": 40}
     [shipped] = [entry for _, entry in WRITTEN if isinstance(entry, dict) and entry["id"] == SHARE]
     own = {name: said for name, said in own.items() if said is not None}
-    entries = [own, twice, shipped, {**shipped, "version": 2, "valid_from": "2100-01-01"}]
+    entries = [own, twice, {**shipped, "version": 2, "valid_from": "2100-01-01"}]
     tried = await try_file(operator, yaml.safe_dump({"indicators": entries}, allow_unicode=True))
     assert tried["unchanged"] == [SHARE]
-    low, composed = tried["items"]
+    low, composed = sorted(tried["items"], key=lambda item: item["before"] is not None or item["indicator_id"] == "twice_very_low")
     assert (low["indicator_id"], low["read"], low["before"]) == ("very_low_scores", "topic", None)
     assert (low["after"]["amount"]["value"], low["after"]["judgement"]) == (25, "critical")
     assert [(b["level"], b["dimensions"]) for b in low["after"]["breaches"]["items"]] == [
         ("critical", {}),
         ("critical", {"region": unique_name}),
     ]
-    assert (composed["after"]["amount"]["value"], composed["after"]["judgement"], composed["read"]) == (50, "warning", "topic")
+    assert (composed["indicator_id"], composed["after"]["amount"]["value"], composed["after"]["judgement"], composed["read"]) == (
+        "twice_very_low",
+        50,
+        "warning",
+        "topic",
+    )
     await operator.ask("GET", "/v1/indicators/very_low_scores", 404)
 
 
@@ -337,6 +353,55 @@ async def test_a_file_is_tried_as_a_whole_new_formulas_and_what_is_composed_of_t
 )
 async def test_a_wrong_file_is_named_by_line_entry_and_word(operator: Operator, text: str, said: str) -> None:
     assert said in (await try_file(operator, text, 422))["detail"]
+
+
+async def test_a_file_on_which_the_service_would_not_start_is_refused(operator: Operator) -> None:
+    [shipped] = [entry for _, entry in WRITTEN if isinstance(entry, dict) and entry["id"] == SHARE]
+
+    async def refused(*entries: dict[str, Any]) -> str:
+        detail: str = (await try_file(operator, yaml.safe_dump({"indicators": list(entries)}, allow_unicode=True), 422))["detail"]
+        return detail
+
+    assert "is taken by the entry at customer_service.yaml" in await refused({**shipped, "target": 3})
+    assert "is taken by the entry at file:2" in await refused(LOW_SCORES, LOW_SCORES)
+    await operator.ask("POST", "/v1/indicators", 201, json={"entry": LOW_SCORES, "reason": "trial"})
+    assert "version: 1 is not above 1, which was saved over REST" in await refused(LOW_SCORES | {"target": 2})
+
+
+async def test_a_composite_of_what_a_file_changes_is_tried_too(operator: Operator) -> None:
+    [shipped] = [entry for _, entry in WRITTEN if isinstance(entry, dict) and entry["id"] == "complaints_registered"]
+    changed = {**shipped, "version": 2, "filter": "type = 'complaint.registered.v1' AND channel = 'web'"}
+    tried = await try_file(operator, yaml.safe_dump({"indicators": [changed]}, allow_unicode=True))
+    ids = [item["indicator_id"] for item in tried["items"]]
+    assert "complaints_registered" in ids
+    assert len(ids) > 1
+
+
+async def test_what_would_not_fit_on_a_later_day_cannot_be_saved(operator: Operator) -> None:
+    later = (datetime.now(ZONE) + timedelta(days=10)).date().isoformat()
+    await operator.ask("POST", "/v1/indicators", 201, json={"entry": LOW_SCORES, "reason": "trial"})
+    twice = {name: LOW_SCORES[name] for name in ("name_zh", "process", "phase", "class", "unit", "better", "owner", "dimensions")}
+    twice |= {"id": "twice_very_low", "name_en": "Twice", "granularity": "month", "composite": "2 * very_low_scores"}
+    await operator.ask("POST", "/v1/indicators", 201, json={"entry": twice | {"valid_from": later}, "reason": "from then on"})
+    path = "/v1/indicators/very_low_scores/retirement"
+    refused = await operator.ask("POST", path, 422, json={"reason": "trial over"}, headers={"If-Match": '"1"'})
+    assert "twice_very_low: composite: `very_low_scores` is no indicator's id" in refused["detail"]
+    assert f"(from {later} on)" in refused["detail"]
+
+
+async def test_an_entry_with_a_version_for_later_is_changed_by_its_etag_and_says_which_never_comes(operator: Operator) -> None:
+    later = (datetime.now(ZONE) + timedelta(days=10)).date().isoformat()
+    path = "/v1/indicators/very_low_scores"
+    await operator.ask("POST", "/v1/indicators", 201, json={"entry": LOW_SCORES, "reason": "trial"})
+    body = {"entry": LOW_SCORES | {"valid_from": later, "target": 2}, "reason": "next year"}
+    saved = await operator.ask("PUT", path, 200, json=body, headers={"If-Match": '"1"'})
+    assert saved["never_in_force"] == []
+    token = {"Authorization": f"Bearer {operator.issuer.mint('manager', 'mei')}"}
+    shown = await operator.client.get(path, headers=token)
+    assert (shown.json()["version"], shown.headers["ETag"]) == (1, '"2"')
+    now = {"entry": LOW_SCORES | {"target": 3}, "reason": "at once"}
+    saved = await operator.ask("PUT", path, 200, json=now, headers={"If-Match": shown.headers["ETag"]})
+    assert (saved["version"], saved["never_in_force"]) == (3, [2])
 
 
 async def test_a_file_in_another_form_is_refused(operator: Operator) -> None:

@@ -405,3 +405,8 @@ def test_all_published_indicators_are_there_as_published() -> None:
         indicator = shipped[row["name_en"]]
         found = (indicator.name_zh, indicator.process, indicator.factor, indicator.formula, indicator.unit)
         assert found == (row["name_zh"], row["process"], row["factor"], row["formula"], row["unit"])
+
+
+def test_no_shipped_threshold_flaps_for_want_of_a_hysteresis() -> None:
+    judged = {one.id: one.threshold for one in SHIPPED.from_events if one.threshold is not None}
+    assert [id_ for id_, threshold in judged.items() if not threshold.hysteresis] == []

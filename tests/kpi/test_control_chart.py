@@ -11,7 +11,7 @@ from closedloop.kpi.domain.catalogue import Better
 from closedloop.kpi.domain.control import edges, period_before
 from closedloop.kpi.domain.control_chart import signals
 from closedloop.kpi.domain.thresholds import Control, Rule
-from closedloop.kpi.domain.windows import minute_of
+from closedloop.kpi.domain.windows import minute_of, time_of
 from kpi.in_control import KINDS, RULE_SETS, false_alarms
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -119,6 +119,23 @@ def test_an_hour_of_the_day_is_compared_with_the_same_hour_of_the_days_before() 
     assert signals("xmr", ("beyond_limit",), "lower", 8, night, None, every=24).rule.tolist() == ["beyond_limit"]
     assert signals("xmr", ("beyond_limit",), "lower", 8, hours[: 8 * 24 + 1], None, every=24).rule.tolist() == [""]
     assert signals("xmr", ("beyond_limit",), "lower", 8 * 24, night, None).rule.tolist() == [""]  # among all hours 3 is few
+
+
+def test_an_hour_of_the_day_is_the_same_hour_when_the_clocks_were_changed() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    rhythm = Control("xmr", "hour_of_day", 8, ("beyond_limit",))
+    for noon in ("2026-10-28T12:00+01:00", "2026-04-01T12:00+02:00"):  # days after the clocks were set back, and forward
+        minute = minute_of(datetime.fromisoformat(noon))
+        found = edges(rhythm, berlin, minute - 1, minute)
+        own = [time_of(edge).astimezone(berlin).strftime("%H:%M") for edge in found[1::24]]
+        assert own == ["12:00"] * 9
+        assert found == sorted(found)
+        assert period_before(rhythm, berlin, minute + 30) == (minute - 60, minute)
+    # the hour that comes twice is one period of both, and the one that is left out is an empty one
+    back = minute_of(datetime.fromisoformat("2026-10-25T03:00+01:00"))
+    assert period_before(rhythm, berlin, back) == (back - 120, back)
+    forward = minute_of(datetime.fromisoformat("2026-03-29T03:00+02:00"))
+    assert period_before(rhythm, berlin, forward)[1] == forward
 
 
 def test_a_day_of_25_hours_is_one_period() -> None:

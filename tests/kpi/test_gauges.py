@@ -200,16 +200,21 @@ async def test_what_nobody_need_be_told_of_and_what_nobody_answers_is_shown(engi
     chart = [Series("bad_share", {"region": "WX"}, 1, breach, judged_by="control")]
     async with engine.pool.acquire() as connection, connection.transaction():
         await statement_store.write_series(connection, "evaluations", series + chart, {}, [])
-    said = {"NJ": ("acknowledged_at", now), "SZ": ("suppressed_by", "silenced"), "HZ": ("escalations", 4)}
-    for region, (column, value) in {**said, "WX": ("acknowledged_at", now)}.items():
+    milder = [Series("bad_share", {"region": "CZ"}, 1, Standing("warning", 1, 1), judged_by="control")]
+    async with engine.pool.acquire() as connection, connection.transaction():
+        bad = [Series("bad_share", {"region": "CZ"}, 1, breach)]
+        await statement_store.write_series(connection, "evaluations", milder + bad, {}, [])
+    await engine.pool.execute("UPDATE statement_series SET escalations = 3 WHERE dimensions->>'region' = 'SZ'")
+    said = [("NJ", "acknowledged_at", now), ("SZ", "suppressed_by", "silenced"), ("HZ", "escalations", 4)]
+    for region, column, value in [*said, ("WX", "acknowledged_at", now), ("CZ", "acknowledged_at", now)]:
         await engine.pool.execute(
             f"UPDATE statement_series SET {column} = $1 WHERE dimensions->>'region' = $2 AND judged_by = 'threshold'",
             value,
             region,
         )
     await gauges_over(Engine(engine.pool, catalogue)).refresh()
-    # of WX the chart's breach waits for an answer
-    assert seen("kpi_indicator_quiet") == {labels("bad_share", region=region): 1 for region in ("NJ", "SZ")}
+    # of WX the chart's breach waits for an answer, and is as bad; of CZ the chart's is milder than the one that was answered
+    assert seen("kpi_indicator_quiet") == {labels("bad_share", region=region): 1 for region in ("NJ", "SZ", "CZ")}
     assert seen("kpi_indicator_escalations") == {labels("bad_share", region="HZ"): 4}
 
 

@@ -63,6 +63,15 @@ def test_a_share_of_a_few_events_is_not_judged_and_a_count_or_a_report_is() -> N
     assert judged(replace(REPORTED, better="lower", target=5), replace(few, sample=1)) == "short"
 
 
+def test_a_reported_ratio_of_a_few_is_not_judged_where_its_entry_asks_for_more() -> None:
+    plain = replace(REPORTED, numerator="a", denominator="b", better="higher", target=95, warning=90, critical=80)
+    strict = replace(plain, minimum_sample=20)
+    assert judged(plain, Amount(0.0, 0.0, 3.0, 1)) == "critical"
+    assert judged(strict, Amount(0.0, 0.0, 3.0, 1)) == "too_few"
+    assert judged(strict, Amount(0.0, 0.0, 20.0, 1)) == "critical"
+    assert judged(replace(SHARE, target=5, minimum_sample=200), of(50.0)) == "too_few"
+
+
 def test_a_shortcoming_keeps_its_first_month_until_it_is_gone() -> None:
     assert short_since("critical", "2026-10", "2026-07") == "2026-07"
     assert short_since("short", "2026-10", None) == "2026-10"

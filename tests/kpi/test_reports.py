@@ -7,7 +7,8 @@ import re
 import warnings
 import zipfile
 from collections.abc import AsyncIterator
-from datetime import datetime
+from dataclasses import replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,11 +24,12 @@ from closedloop.common.http.app import Health, create_app
 from closedloop.common.postgres.pool import create_pool
 from closedloop.common.settings import AuthSettings
 from closedloop.kpi import api as indicators_api
-from closedloop.kpi import measurements_api, statement_store
+from closedloop.kpi import measurements_api, saved_entries, statement_store
 from closedloop.kpi.assembly import Assembler
+from closedloop.kpi.catalogue_files import catalogue_of
 from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain.catalogue import Catalogue
-from closedloop.kpi.domain.statement import statement_of
+from closedloop.kpi.domain.statement import period_statement_of, statement_of
 from closedloop.kpi.domain.states import Evidence, Transition
 from closedloop.kpi.domain.windows import minute_of
 from closedloop.kpi.measurements import Measurements
@@ -41,7 +43,8 @@ from kpi.shipped import SHIPPED, WRITTEN
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 SHARE = "dissatisfied_share"  # lower is better, target 10 %, warning from 15 %
 DELIVERY = "suspension_sms_delivery_rate"  # reported
-INDICATORS = {SHARE, "sms_ratings", "mean_satisfaction_score", DELIVERY}
+LAUNCHES = "broadband_launch_test_pass_share"  # reported for quarters
+INDICATORS = {SHARE, "sms_ratings", "mean_satisfaction_score", DELIVERY, LAUNCHES}
 ROUTERS = [api.router, indicators_api.router, measurements_api.router]
 
 
@@ -58,7 +61,18 @@ def workbook_of(content: bytes) -> Any:
 class Office:
     """Quality managers at the routes, over an engine that counts."""
 
-    def __init__(self, client: httpx2.AsyncClient, issuer: Issuer, engine: Engine) -> None:
+    def __init__(
+        self,
+        client: httpx2.AsyncClient,
+        issuer: Issuer,
+        engine: Engine,
+        app: FastAPI,
+        assembler: Assembler,
+        files: list[tuple[str, object]],
+    ) -> None:
+        self.app = app
+        self.assembler = assembler
+        self.files = files
         self._client = client
         self._issuer = issuer
         self.engine = engine
@@ -119,14 +133,16 @@ async def office(kpi_url: str, tmp_path: Path) -> AsyncIterator[Office]:
         yield
 
     app = create_app("kpi", "test", authenticator=Authenticator(auth), health=Health(), routers=ROUTERS, lifespan=lifespan)
-    files = [(place, entry) for place, entry in WRITTEN if isinstance(entry, dict) and entry["id"] in INDICATORS]
+    files: list[tuple[str, object]] = [
+        (place, entry) for place, entry in WRITTEN if isinstance(entry, dict) and entry["id"] in INDICATORS
+    ]
     assembler = Assembler(pool, no_frontier, CatalogueHistory(files), KpiSettings(), SHANGHAI, lambda: None)
     assembly = assembler.assemble(engine.catalogue)
     app.state.reports, app.state.values, app.state.catalogue = assembly.reports, assembly.values, assembly.catalogue
     app.state.zone, app.state.measurements = SHANGHAI, Measurements(pool, SHANGHAI)
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://kpi") as client:
-        yield Office(client, issuer, engine)
+        yield Office(client, issuer, engine, app, assembler, files)
     await pool.close()
 
 
@@ -146,7 +162,7 @@ async def test_a_draft_compares_a_month_with_the_last_and_with_last_years(office
         ("NJ", 10.0),
     ]  # of HK too little is known
     assert (figure["judgement"], figure["short_since"]) == ("warning", "2026-10")
-    assert figure["drill"] == f"/v1/indicators/{SHARE}/value?window=month&at=2026-10-31T16:00:00Z"
+    assert figure["drill"] == f"/v1/reports/2026-10/figures/{SHARE}"
 
 
 async def test_what_is_published_stays_the_same_bytes_and_later_data_is_restated_item_by_item(office: Office) -> None:
@@ -170,7 +186,10 @@ async def test_what_is_published_stays_the_same_bytes_and_later_data_is_restated
     assert item["now"] == {"value": pytest.approx(1500 / 110), "numerator": 15.0, "denominator": 110.0, "sample": 110}
     # the next report says so, too
     november = (await office.ask("GET", "/v1/reports/2026-11", 200)).json()
-    assert [(r["month"], r["now"]["numerator"]) for r in november["restated"] if r["indicator_id"] == SHARE] == [("2026-10", 15.0)]
+    assert [(r["month"], r["region"], r["now"]["numerator"]) for r in november["restated"] if r["indicator_id"] == SHARE] == [
+        ("2026-10", None, 15.0),
+        ("2026-10", "NJ", 15.0),
+    ]
 
     again = await office.ask("POST", "/v1/reports/2026-10/publication", 409, json={}, headers={"If-Match": '"1"'})
     assert "stays as it is" in again.json()["detail"]
@@ -187,9 +206,72 @@ async def test_every_figure_can_be_drilled_into_its_numerator_denominator_and_ev
     await office.rate("2026-10-06", "SZ", 20, 30)
     figure = await office.figure("2026-10")
     answer = (await office.ask("GET", figure["drill"], 200)).json()
-    assert {name: answer[name] for name in ("value", "numerator", "denominator", "sample")} == figure["amount"]
-    own = (await office.ask("GET", f"{figure['drill']}&region=SZ", 200)).json()
-    assert (own["numerator"], own["denominator"], own["sample"]) == (30, 50, 50)
+    [whole] = answer["groups"]
+    assert {name: whole[name] for name in ("value", "numerator", "denominator", "sample")} == figure["amount"]
+    assert (answer["numerator"], answer["denominator"], answer["published"]) == ("dissatisfied", "1", None)
+    assert (answer["begin"], answer["end"]) == ("2026-09-30T16:00:00Z", "2026-10-31T16:00:00Z")
+    groups = (await office.ask("GET", f"{figure['drill']}?group_by=region", 200)).json()["groups"]
+    assert [(g["group"]["region"], g["numerator"], g["denominator"], g["sample"]) for g in groups] == [
+        ("NJ", 10, 100, 100),
+        ("SZ", 30, 50, 50),
+    ]
+    await office.publish("2026-10", because="first report")
+    await office.rate("2026-10-06", "SZ", 50, 0)
+    later = (await office.ask("GET", figure["drill"], 200)).json()
+    assert (later["published"], later["groups"][0]["sample"]) == (figure["amount"], 200)
+    refused = await office.ask("GET", f"{figure['drill']}?group_by=colour", 422)
+    assert "'colour' is no dimension of dissatisfied_share" in refused.json()["detail"]
+    await office.ask("GET", "/v1/reports/2026-10/figures/none", 404)
+
+
+async def test_a_month_is_drilled_and_commented_by_its_own_entries_whatever_was_changed_since(office: Office) -> None:
+    await office.rate("2026-10-05", "NJ", 50, 50)
+    began = date(2026, 11, 1)
+    [entry] = [entry for _, entry in WRITTEN if isinstance(entry, dict) and entry["id"] == SHARE]
+    changed = {**entry, "numerator": "score <= 1", "owner": "hotline"}
+    async with office.engine.pool.acquire() as connection:
+        await saved_entries.insert(connection, SHARE, 2, changed, began, None, "mei", "only the worst")
+        await saved_entries.insert(connection, "sms_ratings", 2, None, began, None, "mei", "nobody rates by SMS")
+    files = CatalogueHistory(office.files)
+    async with office.engine.pool.acquire() as connection:
+        office.app.state.reports = office.assembler.assemble(catalogue_of(await files.entries(connection, began))).reports
+    drilled = (await office.ask("GET", f"/v1/reports/2026-10/figures/{SHARE}", 200)).json()
+    assert (drilled["version"], drilled["numerator"], drilled["groups"][0]["numerator"]) == (1, "dissatisfied", 50)
+    assert (await office.ask("GET", f"/v1/reports/2026-11/figures/{SHARE}", 200)).json()["version"] == 2
+    said = {"indicator_id": SHARE, "text": "queue too long"}
+    await office.ask("POST", "/v1/reports/2026-10/comments", 403, json=said, units=("hotline",))  # whose it is only since
+    await office.ask("POST", "/v1/reports/2026-10/comments", 201, json=said, units=("customer_service",))
+    await office.ask("POST", "/v1/reports/2026-10/comments", 201, json={"indicator_id": "sms_ratings", "text": "it ended"})
+    gone = await office.ask("POST", "/v1/reports/2026-11/comments", 422, json={"indicator_id": "sms_ratings", "text": "x"})
+    assert "in 2026-11" in gone.json()["detail"]
+
+
+async def test_a_region_that_was_named_is_restated_although_the_whole_is_not(office: Office) -> None:
+    async def report(region: str | None, numerator: float, **more: str) -> None:
+        row: dict[str, Any] = {"period": "2026-10", "numerator": numerator, "denominator": 100, "file": "oct.xlsx", **more}
+        row |= {} if region is None else {"region": region}
+        await office.ask("POST", f"/v1/indicators/{DELIVERY}/measurements", 201, json=row)
+
+    await report(None, 96)
+    await report("NJ", 90)
+    await report("SZ", 99)
+    await office.publish("2026-10", because="first report")
+    await report("NJ", 80, reason="a gateway was left out")
+    items = (await office.ask("GET", "/v1/reports/2026-10/restatement", 200)).json()["items"]
+    [item] = [item for item in items if item["indicator_id"] == DELIVERY]
+    assert (item["region"], item["published"]["value"], item["now"]["value"]) == ("NJ", 90, 80)
+    assert [report["reason"] for report in item["reports"]] == ["a gateway was left out"]
+
+
+async def test_a_quarters_figure_stands_in_the_months_until_the_next(office: Office) -> None:
+    row = {"period": "2026-Q3", "numerator": 90, "denominator": 100, "file": "q3.xlsx"}
+    await office.ask("POST", f"/v1/indicators/{LAUNCHES}/measurements", 201, json=row)
+    for month in ("2026-09", "2026-10", "2026-11"):
+        figure = await office.figure(month, LAUNCHES)
+        assert (figure["amount"]["value"], figure["judgement"]) == (90, "short"), month
+    assert (await office.figure("2026-08", LAUNCHES))["judgement"] == "no_data"
+    drilled = (await office.ask("GET", f"/v1/reports/2026-10/figures/{LAUNCHES}", 200)).json()
+    assert (drilled["begin"], drilled["end"]) == ("2026-06-30T16:00:00Z", "2026-09-30T16:00:00Z")
 
 
 async def test_a_restatement_says_why_late_events_or_who_reported_what_for_which_reason(office: Office) -> None:
@@ -212,7 +294,7 @@ async def test_a_restatement_says_why_late_events_or_who_reported_what_for_which
     assert "10 more events" in page
     assert f"{DELIVERY} 2026-10: SMS centre 2 was left out (mei" in page
     book = await office.workbook("/v1/reports/2026-11")
-    assert "10 more events" in [row[8] for row in book["Restated"].values]
+    assert "10 more events" in [row[9] for row in book["Restated"].values]
 
 
 async def test_a_breach_of_the_month_stands_in_every_form(office: Office) -> None:
@@ -234,6 +316,47 @@ async def test_a_breach_of_the_month_stands_in_every_form(office: Office) -> Non
     _, row = book["Breaches"].values
     assert row == (SHARE, f"{SHARE}?region=NJ", "critical", 90, 40, "2026-10-05 12:01", "2026-10-05 13:01")
     assert (await office.figure("2026-11"))["breaches"] == []
+
+
+async def test_each_time_at_a_level_stands_in_the_month_in_which_it_held(office: Office) -> None:
+    indicator = SHIPPED.counted(SHARE)
+    assert indicator is not None and indicator.threshold is not None
+    evidence = Evidence(50.0, 50, 100, 100)
+    last_hour = minute_of(datetime(2026, 10, 31, 22, tzinfo=SHANGHAI))
+    steps = ((0, 0, 1), (60, 1, 2), (180, 2, 1), (240, 1, 0))  # warning, critical, over midnight back to warning, ok
+    told = [
+        statement_of(
+            indicator, indicator.threshold, {"region": "NJ"}, Transition(last_hour + after, before, rank, "warning", evidence)
+        )
+        for after, before, rank in steps
+    ]
+    share = SHIPPED.get(DELIVERY)
+    assert share is not None
+    november, december = (minute_of(datetime(2026, month, 5, tzinfo=SHANGHAI)) for month in (11, 12))
+    ends = [minute_of(datetime(2026, month, 1, tzinfo=SHANGHAI)) for month in (11, 12)]
+    # October's figure came on November 5th, and was bad; November's on December 5th, and was fine
+    for judged, until, before, rank in ((november, ends[0], 0, 1), (december, ends[1], 1, 0)):
+        moved = Transition(judged, before, rank, "warning", replace(evidence, until=until))
+        told.append(period_statement_of(share, "month", SHANGHAI, {}, moved))
+    async with office.engine.pool.acquire() as connection:
+        await statement_store.write_history(connection, told)
+
+    def times(figure: dict[str, Any]) -> list[tuple[str, str, str]]:
+        def clock(text: str) -> str:
+            return datetime.fromisoformat(text).astimezone(SHANGHAI).strftime("%m-%d %H:%M")
+
+        return [(breach["level"], clock(breach["began"]), clock(breach["ended"])) for breach in figure["breaches"]]
+
+    assert times(await office.figure("2026-10")) == [
+        ("warning", "10-31 22:00", "10-31 23:00"),
+        ("critical", "10-31 23:00", "11-01 01:00"),
+    ]
+    assert times(await office.figure("2026-11")) == [
+        ("critical", "10-31 23:00", "11-01 01:00"),
+        ("warning", "11-01 01:00", "11-01 02:00"),
+    ]
+    assert times(await office.figure("2026-10", DELIVERY)) == [("warning", "10-01 00:00", "11-01 00:00")]
+    assert (await office.figure("2026-11", DELIVERY))["breaches"] == []
 
 
 async def test_the_workbook_shows_pictures_beside_its_tables(office: Office) -> None:
@@ -292,6 +415,7 @@ async def test_a_report_waits_for_the_owners_comments_on_what_falls_short(office
     await office.ask("POST", "/v1/reports/2026-10/publication", 412, json={}, headers={"If-Match": stale.headers["ETag"]})
     await office.ask("POST", "/v1/reports/2026-10/publication", 428, json={})
     assert (await office.ask("GET", "/v1/reports/2026-10/state", 200)).json()["state"] == "commented"
+    assert (await office.ask("GET", "/v1/reports", 200)).json()["items"][0]["state"] == "commented"
     await office.publish("2026-10")
 
     figure = await office.figure("2026-10")
@@ -388,6 +512,27 @@ async def test_open_shortcomings_are_listed_with_what_is_done_about_them_and_wha
     first = (await office.ask("GET", "/v1/shortcomings?limit=1", 200)).json()
     following = (await office.ask("GET", f"/v1/shortcomings?limit=100&cursor={first['next']}", 200)).json()
     assert [*first["items"], *following["items"]] == await listed()
+
+
+async def test_a_shortcoming_that_a_later_published_month_had_left_behind_is_not_opened_by_an_earlier_one(office: Office) -> None:
+    await office.rate("2026-08-05", "NJ", 50, 50)
+    await office.rate("2026-09-05", "NJ", 100, 0)
+    await office.publish("2026-09", because="first report")
+    await office.publish("2026-08", because="late")
+    [found] = (await office.ask("GET", f"/v1/shortcomings?indicator_id={SHARE}", 200)).json()["items"]
+    assert (found["since"], found["gone"]) == ("2026-08", "2026-09")
+
+
+async def test_what_is_not_measured_any_more_falls_short_no_more(office: Office) -> None:
+    await office.rate("2026-08-05", "NJ", 50, 50)
+    await office.publish("2026-08", because="first report")
+    async with office.engine.pool.acquire() as connection:
+        await saved_entries.insert(connection, SHARE, 2, None, date(2026, 9, 1), None, "mei", "asked in another way now")
+        entries = await CatalogueHistory(office.files).entries(connection, date(2026, 9, 1))
+    office.app.state.reports = office.assembler.assemble(catalogue_of(entries)).reports
+    await office.publish("2026-09", because="first report")
+    [found] = (await office.ask("GET", f"/v1/shortcomings?indicator_id={SHARE}", 200)).json()["items"]
+    assert (found["gone"], found["owner"]) == ("2026-09", None)
 
 
 async def test_a_unit_speaks_for_its_own_indicators_and_only_who_answers_for_all_publishes(office: Office) -> None:

@@ -128,8 +128,9 @@ def test_a_breach_that_stands_goes_on_under_a_mask_and_may_end_there() -> None:
 
 def test_under_a_parents_warning_a_child_may_still_become_critical() -> None:
     parent = inhibited([(START + 5, 1)])
-    found, _ = live(LEVELLED, steady((10, 0), (10, 15), (10, 40)), 30, *parent)
+    found, standing = live(LEVELLED, steady((10, 0), (10, 15), (10, 40)), 30, *parent)
     assert told(found) == [(22, "critical", "critical")]
+    assert standing.suppressed_by is None  # which a mask of warnings does not hold back
     found, standing = live(LEVELLED, steady((10, 0), (10, 15), (10, 40)), 30, *inhibited([(START + 5, 2)]))
     assert told(found) == []
     assert standing.suppressed_by == "inhibited"

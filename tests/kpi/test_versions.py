@@ -50,7 +50,7 @@ def test_a_file_may_hold_the_versions_of_several_times() -> None:
     # of one number what was saved counts
     assert of(TODAY, saved("one", 2)) == [2, "two"]
     assert of(TODAY, saved("one", 2, retired=True)) == ["two"]
-    assert days_of_change(file, TODAY - timedelta(days=1)) == [TODAY, TODAY + timedelta(days=1)]
+    assert days_of_change(file, [saved("one", 4, 5)], TODAY) == [TODAY + timedelta(days=1), TODAY + timedelta(days=5)]
 
 
 def test_a_version_waits_for_its_first_day() -> None:

@@ -1,5 +1,6 @@
 """kpi's routes to the catalogue, to values and to series."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -14,10 +15,12 @@ from closedloop.common.http.problems import InvalidRequest
 from closedloop.kpi.asking import FILTERS, AsOf, Time, filters_asked, groups_asked, indicator_of, minute_asked, time_asked
 from closedloop.kpi.domain.catalogue import Catalogue, Collection, EventIndicator, Indicator, IndicatorClass, Phase
 from closedloop.kpi.domain.windows import MOST_POINTS, NATURAL_POINTS, NATURAL_STEP, TooManyPoints, Window, back, natural, points
+from closedloop.kpi.prometheus_rules import rules_of
 from closedloop.kpi.schemas import IndicatorValue, IndicatorView, Series
 from closedloop.kpi.values import Values
 
 router = Router(prefix="/v1/indicators", tags=["indicators"])
+rules_router = Router(tags=["indicators"])
 Reader = Annotated[Principal, Depends(Requires(INDICATORS_READ))]
 _VALUE_PARAMETERS: Final = frozenset({"window", "at", "asOf"})
 _SERIES_PARAMETERS: Final = frozenset({"window", "from", "to", "step", "group_by", "asOf"})
@@ -62,11 +65,24 @@ async def list_indicators(
     return page_of(found[: limit + 1], limit, IndicatorView.of, lambda indicator: [indicator.id])
 
 
+@rules_router.get(
+    "/v1/alert-rules",
+    summary="Prometheus rules for the catalogue in force, what was saved over REST among it",
+    response_class=Response,
+    responses={200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}},
+)
+async def read_alert_rules(request: Request, _: Reader) -> Response:
+    """As `python -m closedloop.kpi rules` prints them for the files alone."""
+    return Response(rules_of(request.app.state.catalogue), media_type="application/yaml")
+
+
 @router.get("/{indicator_id}", summary="One indicator")
 async def read_indicator(request: Request, _: Reader, indicator_id: str, response: Response) -> IndicatorView:
-    """The ETag is what saving its next version sends as If-Match."""
+    """The ETag is what saving its next version sends as If-Match: the highest version that is known, in force or for a later
+    day."""
     indicator = indicator_of(request, indicator_id)
-    set_etag(response, indicator.version)
+    latest: Callable[[str], Awaitable[int]] = request.app.state.latest_version
+    set_etag(response, await latest(indicator.id))
     return IndicatorView.of(indicator)
 
 

@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
-import msgspec
-
-from closedloop.common.events.model import IndicatorBreachData
 from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import state_store as store
+from closedloop.kpi import statement_store
 from closedloop.kpi.domain.backtest import Backtest, Breach, Levels, over_periods, overlapping, paired, period_ends
 from closedloop.kpi.domain.catalogue import EventIndicator, Indicator
-from closedloop.kpi.domain.statement import Judge, Statement, minute_at
-from closedloop.kpi.domain.states import RANKS
+from closedloop.kpi.domain.statement import minute_at
 from closedloop.kpi.domain.thresholds import Control, Threshold
-from closedloop.kpi.domain.windows import minute_of
 from closedloop.kpi.period_amounts import period_amounts
 from closedloop.kpi.statements import Totals
 from closedloop.kpi.value import REGION
@@ -88,12 +84,4 @@ class Backtests:
 
     async def _stated(self, indicator_id: str, since: int, until: int, regions: Sequence[str] | None) -> list[Breach]:
         rows = await store.read_statements(self._pool, indicator_id, regions, minute_at(until))
-        return overlapping(paired(_statement(row) for row in rows), since, until)
-
-
-def _statement(row: store.Row) -> Statement:
-    data = msgspec.convert(row["data"], IndicatorBreachData)
-    worst = RANKS["critical"] if row["kind"] == "breached" else 0
-    rank = worst if data.level is None else RANKS[data.level]
-    judged_by: Judge = "control" if row["series"].startswith(f"{row['indicator_id']}.control") else "threshold"
-    return Statement(minute_of(row["at"]), row["kind"], row["reason"], data, judged_by, rank)
+        return overlapping(paired(map(statement_store.statement_from, rows)), since, until)

@@ -14,18 +14,19 @@ from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi import saved_entries
 from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of, read_text
 from closedloop.kpi.catalogue_history import CatalogueHistory
-from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
+from closedloop.kpi.domain.backtest import MOST_SERIES, TooManySeries
+from closedloop.kpi.domain.catalogue import Catalogue, CompositeIndicator, EventIndicator, Indicator
 from closedloop.kpi.domain.entries import read_entry
-from closedloop.kpi.domain.versions import Written, version_of
+from closedloop.kpi.domain.versions import Saved, Written, version_of
 from closedloop.kpi.domain.versions import in_force as in_force_on
-from closedloop.kpi.effects import Effects, is_counted
+from closedloop.kpi.domain.windows import MOST_POINTS, TooManyPoints
+from closedloop.kpi.effects import Effect, Effects, is_counted
 from closedloop.kpi.entry_schemas import EffectView, FileEffects, NewEntry, Versions
 from closedloop.kpi.live import Live, LiveProcessor
 
 SETTLED_IN: Final = timedelta(minutes=2)
 """Transactions that began before an entry was saved count by the catalogue before; all of them are over by then."""
 PLACE: Final = "entry"
-FILE: Final = "file"
 MOST_TRIED: Final = 20
 """So many changed entries of a file are tried at once; those that must be read again of one topic are read together."""
 Act = Callable[[Connection], Awaitable[tuple[int, Any]]]
@@ -55,30 +56,55 @@ class CatalogueChanges:
         _covers_all(principal)
         in_force, written = await self._today()
         indicator = _indicator(body.entry, indicator_id)
-        [effect] = await self._effects.of([indicator], _with(written, [(PLACE, body.entry)], [indicator.id]), in_force)
+        wanted = _with(written, [(PLACE, body.entry)], [indicator.id])
+        [effect] = await self._tried([indicator], wanted, in_force)
         return EffectView.of(indicator.id, effect)
 
-    async def effects_of_file(self, text: bytes, principal: Principal) -> FileEffects:
+    async def effects_of_file(self, text: bytes, name: str, principal: Principal) -> FileEffects:
         """What a file would have said of last month, as if its highest versions were in force. Raises InvalidRequest with every
-        problem of the file."""
+        problem that would keep the service from starting on it, or a version from ever coming into force."""
         _covers_all(principal)
-        entries, problems = read_text(FILE, text)
+        entries, problems = read_text(name, text)
         if problems:
             raise _refused(problems)
         in_force, written = await self._today()
+        try:
+            self._history.beside(name, entries, datetime.now(self._zone).date())
+        except CatalogueRefused as refused:
+            raise _refused(refused.problems) from None
+        async with self._pool.acquire() as connection:
+            problems = [
+                f"{place}: {one.indicator_id}: version: {version} is not above {one.version}, which was saved over REST"
+                for place, entry in entries
+                for id_, version in [version_of((place, entry))]
+                for one in (await saved_entries.read_versions(connection, id_))[:1]
+                if version <= one.version
+            ]
+        if problems:
+            raise _refused(problems)
         newest = in_force_on(entries, (), date.max)
         wanted = _with(written, newest, [id_ for id_, _ in map(version_of, newest)])
         known = {version_of(one)[0]: _undated(one) for one in written}
-        changed = [id_ for one in newest if known.get(id_ := version_of(one)[0]) != _undated(one)]
-        if len(changed) > MOST_TRIED:
+        changed = {id_ for one in newest if known.get(id_ := version_of(one)[0]) != _undated(one)}
+        composed = {one.id for one in wanted.indicators if isinstance(one, CompositeIndicator) and changed & {*one.composite.parts}}
+        tried = [one for one in wanted.indicators if one.id in changed | composed]
+        if len(tried) > MOST_TRIED:
             raise InvalidRequest(
-                f"the file changes {len(changed)} entries; at most {MOST_TRIED} are tried at once, send a part of it"
+                f"the file changes {len(tried)} entries; at most {MOST_TRIED} are tried at once, send a part of it"
             )
-        effects = await self._effects.of([one for id_ in changed if (one := wanted.get(id_)) is not None], wanted, in_force)
+        effects = await self._tried(tried, wanted, in_force)
         return FileEffects(
-            items=[EffectView.of(id_, effect) for id_, effect in zip(changed, effects, strict=True)],
-            unchanged=sorted({version_of(one)[0] for one in newest} - set(changed)),
+            items=[EffectView.of(one.id, effect) for one, effect in zip(tried, effects, strict=True)],
+            unchanged=sorted({version_of(one)[0] for one in newest} - changed),
         )
+
+    async def _tried(self, indicators: list[Indicator], wanted: Catalogue, in_force: Catalogue) -> list[Effect]:
+        try:
+            return await self._effects.of(indicators, wanted, in_force)
+        except TooManySeries:
+            raise InvalidRequest(f"by: tells more than {MOST_SERIES:,} series apart; name fewer dimensions", field="by") from None
+        except TooManyPoints:
+            raise InvalidRequest(f"dimensions: make more than {MOST_POINTS:,} figures; name fewer", field="dimensions") from None
 
     async def _today(self) -> tuple[Catalogue, list[Written]]:
         """The catalogue in force, and its entries as they are written."""
@@ -141,6 +167,11 @@ class CatalogueChanges:
             await self._live.refresh(connection)
         return answer
 
+    async def latest(self, indicator_id: str) -> int:
+        """The highest version that is known of it, in force or not: what the next one is saved upon."""
+        async with self._pool.acquire() as connection:
+            return await self._version(connection, indicator_id)
+
     async def _version(self, connection: Connection, indicator_id: str) -> int:
         """The highest version that is in force or saved for later; 0 where there is none, or it was retired."""
         saved = await saved_entries.read_versions(connection, indicator_id)
@@ -167,6 +198,15 @@ class CatalogueChanges:
             raise InvalidRequest(f"entry: valid_from: {valid_from} is past; give today ({today}) or a later day", field="entry")
         written = await self._history.entries(connection, valid_from)
         wanted = _with(written, [] if entry is None else [(PLACE, entry)], [indicator_id])
+        known = await saved_entries.read_versions(connection, indicator_id)
+        version = max([current, *(one.version for one in known)]) + 1
+        stored = None if entry is None else _undated((PLACE, entry))
+        try:
+            await self._history.check(
+                connection, Saved(indicator_id, version, stored, valid_from, None, principal.subject, now, reason)
+            )
+        except CatalogueRefused as refused:
+            raise _refused(refused.problems) from None
         missing = sorted(set(LiveProcessor.topics) - set(wanted.topics))
         if missing:
             raise Conflict(f"It is the last indicator that is computed from {missing[0]}; one must stay.")
@@ -174,9 +214,6 @@ class CatalogueChanges:
         if isinstance(indicator, EventIndicator) and not is_counted(indicator, in_force):
             first = datetime.combine(valid_from, time(), self._zone)
             counted_from = max(first, now.replace(second=0, microsecond=0) + SETTLED_IN)
-        known = await saved_entries.read_versions(connection, indicator_id)
-        version = max([current, *(one.version for one in known)]) + 1
-        stored = None if entry is None else _undated((PLACE, entry))
         await saved_entries.insert(connection, indicator_id, version, stored, valid_from, counted_from, principal.subject, reason)
         return {
             "id": indicator_id,
@@ -184,6 +221,7 @@ class CatalogueChanges:
             "valid_from": valid_from.isoformat(),
             "counted_from": None if counted_from is None else counted_from.isoformat(),
             "is_retired": entry is None,
+            "never_in_force": [one.version for one in known if one.valid_from > today and one.valid_from >= valid_from],
         }
 
 

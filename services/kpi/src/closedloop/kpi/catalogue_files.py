@@ -70,7 +70,7 @@ def checked(written: list[Written], problems: Iterable[str], today: date) -> lis
     if found:
         raise _refused(found)
     made = dict(zip(map(version_of, written), indicators, strict=True))
-    for day in (today, *days_of_change(written, today)):
+    for day in (today, *days_of_change(written, (), today)):
         try:
             Catalogue([made[version_of(one)] for one in in_force(written, (), day)])
         except CatalogueProblem as refused:

@@ -9,9 +9,9 @@ import structlog
 
 from closedloop.common.postgres.pool import Connection
 from closedloop.kpi import saved_entries
-from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of
+from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of, checked
 from closedloop.kpi.domain.catalogue import Catalogue
-from closedloop.kpi.domain.versions import Written, in_force, version_of
+from closedloop.kpi.domain.versions import Saved, Written, days_of_change, in_force, version_of
 
 log = structlog.get_logger()
 
@@ -36,6 +36,23 @@ class CatalogueHistory:
     async def entries(self, connection: Connection, day: date) -> list[Written]:
         """What is written and valid on a day."""
         return in_force(self._files, await saved_entries.read_all(connection), day)
+
+    def beside(self, name: str, entries: list[Written], day: date) -> list[Written]:
+        """All files' versions, with those of one more file, in place of the operator's file of that name where there is one. Raises
+        CatalogueRefused where the service would not start on them."""
+        others = [one for one in self._files if not one[0].startswith(f"{name}:")]
+        return checked([*others, *entries], (), day)
+
+    async def check(self, connection: Connection, wanted: Saved) -> None:
+        """Raises CatalogueRefused where the day's catalogue, or that of a later day, does not fit together with what is to be
+        saved."""
+        saved = [*await saved_entries.read_all(connection), wanted]
+        for day in (wanted.valid_from, *days_of_change(self._files, saved, wanted.valid_from)):
+            try:
+                await asyncio.to_thread(catalogue_of, in_force(self._files, saved, day))
+            except CatalogueRefused as refused:
+                later = "" if day == wanted.valid_from else f" (from {day} on)"
+                raise CatalogueRefused([f"{problem}{later}" for problem in refused.problems]) from None
 
     async def on(self, connection: Connection, day: date, today: date, current: Catalogue) -> Catalogue:
         """The catalogue of a day, which is `current` where nothing has changed since. That is said too where the versions of then

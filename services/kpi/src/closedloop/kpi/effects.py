@@ -1,5 +1,6 @@
 """What changed or new entries would have said of last month, before they are saved."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from closedloop.kpi.domain.backtest import Backtest, Breach, Levels
 from closedloop.kpi.domain.catalogue import Catalogue, CompositeIndicator, EventIndicator, Indicator
 from closedloop.kpi.domain.measures import Measure
 from closedloop.kpi.domain.months import bounds, earlier, month_of
+from closedloop.kpi.domain.period_states import window_within
 from closedloop.kpi.domain.report import Amount, Judgement, Month, judged
 from closedloop.kpi.domain.windows import minute_of, time_of
 from closedloop.kpi.event_values import EventValues
@@ -65,9 +67,15 @@ class Effects:
         self._kafka = kafka
         self._settings = settings
         self._zone = zone
+        self._one = asyncio.Semaphore(1)
 
     async def of(self, indicators: Sequence[Indicator], wanted: Catalogue, in_force: Catalogue) -> list[Effect]:
-        """Of each. `wanted`: the catalogue with all of them. Raises KafkaError or TimeoutError where a topic must be read again."""
+        """Of each; one question at a time. `wanted`: the catalogue with all of them. Raises KafkaError or TimeoutError where a
+        topic must be read again, TooManySeries, TooManyPoints."""
+        async with self._one:
+            return await self._of(indicators, wanted, in_force)
+
+    async def _of(self, indicators: Sequence[Indicator], wanted: Catalogue, in_force: Catalogue) -> list[Effect]:
         month = earlier(month_of(minute_of(datetime.now(UTC)), self._zone), 1)
         uncounted: dict[str, list[EventIndicator]] = {}
         for one in wanted.from_events:
@@ -110,7 +118,8 @@ class Effects:
         start, end = bounds(month, self._zone)
         reported = ReportedValues(Measurements(self._pool, self._zone), self._zone)
         values = Values(EventValues(reader, catalogue, self._zone), reported, catalogue)
-        [value] = await values.series(indicator, "month", [end], (), {})
+        window, until = window_within(indicator, end, self._zone)
+        [value] = await values.series(indicator, window, [until], (), {})
         backtests = Backtests(self._pool, reader, values, self._zone)
         breaches = await backtests.raised(indicator, _rules(indicator), start, end)
         return Outcome(value.amount, judged(indicator, value.amount), breaches)

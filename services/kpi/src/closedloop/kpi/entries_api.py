@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, cast
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
@@ -34,13 +34,15 @@ class Retirement(BaseModel):
 
 
 class SavedView(BaseModel):
-    """What was saved. `counted_from`: where its formula was not counted before, values are whole from then on."""
+    """What was saved. `counted_from`: where its formula was not counted before, values are whole from then on. `never_in_force`:
+    versions for a later day that this one goes before."""
 
     id: str
     version: int
     valid_from: str
     counted_from: str | None
     is_retired: bool
+    never_in_force: list[int]
 
 
 def _changes(request: Request) -> CatalogueChanges:
@@ -62,13 +64,20 @@ async def dry_run(changes: UseCases, principal: Manager, indicator_id: str, body
 
 
 @router.post("/dry-run", summary="What a catalogue file would have said of last month", openapi_extra=_FILE)
-async def dry_run_file(request: Request, changes: UseCases, principal: Manager) -> FileEffects:
-    """Nothing is saved. Its entries are tried together, at most 20 that say something else than those in force, whatever day they
-    are for. Problems name line, entry and word."""
+async def dry_run_file(
+    request: Request,
+    changes: UseCases,
+    principal: Manager,
+    name: Annotated[
+        str, Query(max_length=255, pattern=r"^[^/:\x00-\x1f]+$", description="the operator's file in whose place it would stand")
+    ] = "file",
+) -> FileEffects:
+    """Nothing is saved. Its entries are tried together, whatever day they are for: those that say something else than the ones in
+    force, and what is composed of them, at most 20. What would keep the service from starting is named by line, entry and word."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media not in YAML:
         raise UnknownMedia(f"Content-Type: must be {YAML[0]}, the text of a catalogue file in UTF-8.")
-    return await changes.effects_of_file(await request.body(), principal)
+    return await changes.effects_of_file(await request.body(), name, principal)
 
 
 @router.post("", summary="A new indicator", status_code=201, response_model=SavedView)
@@ -80,7 +89,8 @@ async def create(changes: UseCases, principal: Manager, body: NewEntry, key: Ide
 async def change(
     changes: UseCases, principal: Manager, indicator_id: str, body: NewEntry, version: IfMatch, key: IdempotencyKey = None
 ) -> Response:
-    """The ETag of `GET /v1/indicators/{id}` is what this sends as If-Match."""
+    """The ETag of `GET /v1/indicators/{id}` is what this sends as If-Match: of the highest version, also where that waits for its
+    day. The next one goes before it."""
     return _answer(await changes.change(indicator_id, body, version, key, principal))
 
 

@@ -8,8 +8,8 @@ from closedloop.kpi.domain.exporting import LEVELS, Level
 
 
 class Standing(NamedTuple):
-    """A series, its level, whether nobody need be told of a breach that stands (acknowledged, or held back), and how often one that
-    nobody has acknowledged was said again."""
+    """A group, its worst level, whether nobody need be told of what stands at that level (acknowledged, or held back), and how
+    often a breach that nobody has acknowledged was said again."""
 
     indicator_id: str
     dimensions: Mapping[str, str]
@@ -19,12 +19,17 @@ class Standing(NamedTuple):
 
 
 async def read_standing(connection: Connection) -> list[Standing]:
-    """All series of which something is known, by the worse of what their threshold and their control chart say."""
+    """All groups of which something is known, by the worse of what their threshold and their control chart say."""
     rows = await connection.fetch(
-        """SELECT indicator_id, dimensions, max(array_position($1::text[], state)) AS place,
-               coalesce(bool_and(acknowledged_at IS NOT NULL OR suppressed_by IS NOT NULL) FILTER (WHERE rank > 0), false) AS
-               is_quiet, coalesce(max(escalations) FILTER (WHERE rank > 0 AND acknowledged_at IS NULL), 0) AS escalations FROM
-               statement_series WHERE state = ANY ($1::text[]) GROUP BY indicator_id, dimensions""",
+        """WITH judged AS (
+               SELECT indicator_id, dimensions, rank, escalations, array_position($1::text[], state) AS place,
+                   acknowledged_at IS NOT NULL OR suppressed_by IS NOT NULL AS is_quiet,
+                   max(rank) OVER (PARTITION BY indicator_id, dimensions) AS worst
+               FROM statement_series WHERE state = ANY ($1::text[]))
+           SELECT indicator_id, dimensions, max(place) AS place,
+               coalesce(bool_and(is_quiet) FILTER (WHERE rank > 0 AND rank = worst), false) AS is_quiet,
+               coalesce(max(escalations) FILTER (WHERE rank > 0 AND NOT is_quiet), 0) AS escalations
+           FROM judged GROUP BY indicator_id, dimensions""",
         list(LEVELS),
     )
     names = list(LEVELS)

@@ -60,7 +60,8 @@ def build(
                     setattr(app.state, name, getattr(assembly, name))
 
             live = Live(history, zone, assembler.assemble, put)
-            app.state.catalogue_changes = CatalogueChanges(pool, live, history, Effects(pool, kafka, settings, zone), zone)
+            changes = CatalogueChanges(pool, live, history, Effects(pool, kafka, settings, zone), zone)
+            app.state.catalogue_changes, app.state.latest_version = changes, changes.latest
             compaction = Compaction(pool, settings.retention)
             jobs: dict[str, Job] = {
                 "catalogue": Every(WATCH_S, CatalogueWatch(pool, live).look),
@@ -95,6 +96,7 @@ def build(
         health=Health(),
         routers=[
             api.router,
+            api.rules_router,
             entries_api.router,
             backtest_api.router,
             chart_api.router,

@@ -126,16 +126,16 @@ def alert_of_period(indicator: Indicator) -> dict[str, Any]:
 
 def _unanswered() -> dict[str, Any]:
     """Of all indicators: a breach that was said again and again, and that nobody has acknowledged."""
-    owner = "on (indicator) group_left (owner) max by (indicator, owner) (kpi_indicator_info)"
     which = "{{ $labels.indicator }}"
+    owner = (
+        '{{ with printf "kpi_indicator_info{indicator=\'%s\'}" $labels.indicator | query }}{{ . | first | label "owner" }}{{ end }}'
+    )
     return {
         "alert": UNANSWERED,
-        "expr": f"max by (indicator, {REGION}) (kpi_indicator_{ESCALATIONS}) * {owner} >= {LATE}",
+        "expr": f"max by (indicator, {REGION}) (kpi_indicator_{ESCALATIONS}) >= {LATE}",
         "labels": {"severity": "ticket", "owner": "service-desk"},
         "annotations": {
-            "summary": (
-                f"{which}{_REGION_IF_ANY} was said {{{{ $value }}}} times again, and nobody answers; owner {{{{ $labels.owner }}}}"
-            ),
+            "summary": (f"{which}{_REGION_IF_ANY} was said {{{{ $value }}}} times again, and nobody answers; owner {owner}"),
             "description": (
                 f"GET /v1/states?indicator={which}{_FILTER_IF_ANY} names it; POST /v1/states/{{id}}/acknowledge is the answer."
             ),

@@ -8,9 +8,10 @@ from typing import Final, cast
 import asyncpg
 import msgspec
 
+from closedloop.common.events.model import IndicatorBreachData
 from closedloop.common.postgres.pool import Connection
 from closedloop.kpi.domain.masks import Silence
-from closedloop.kpi.domain.statement import Series, Statement, minute_at
+from closedloop.kpi.domain.statement import Judge, Series, Statement, minute_at
 from closedloop.kpi.domain.states import RANKS, Evidence, Standing
 from closedloop.kpi.domain.thresholds import Level
 from closedloop.kpi.domain.windows import minute_of
@@ -141,6 +142,15 @@ async def write_history(connection: Connection, statements: Iterable[Statement])
             for s in statements
         ],
     )
+
+
+def statement_from(row: asyncpg.Record) -> Statement:
+    """A row of statement_history that says how a series stood."""
+    data = msgspec.convert(row["data"], IndicatorBreachData)
+    worst = RANKS["critical"] if row["kind"] == "breached" else 0
+    rank = worst if data.level is None else RANKS[data.level]
+    judged_by: Judge = "control" if row["series"].startswith(f"{row['indicator_id']}.control") else "threshold"
+    return Statement(minute_of(row["at"]), row["kind"], row["reason"], data, judged_by, rank)
 
 
 async def write_days(connection: Connection, topic: str, finished: Mapping[int, str], gone: Sequence[int]) -> None:

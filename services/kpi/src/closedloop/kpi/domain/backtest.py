@@ -34,7 +34,7 @@ class TooManySeries(ValueError):
 @dataclass(frozen=True, slots=True)
 class Breach:
     """A time at a level. `begin` and `end` are minutes since 1970; `end` is None where it went on. `data`: as it was stated at its
-    beginning, with value, limit and window; `reason`: why it ended."""
+    beginning, with value, limit and window; `over`: at its end; `reason`: why it ended."""
 
     series: str
     begin: int
@@ -42,6 +42,7 @@ class Breach:
     level: Level
     data: IndicatorBreachData
     reason: str | None
+    over: IndicatorBreachData | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,7 @@ def _breach(begin: Statement, end: Statement | None) -> Breach:
         level,
         begin.data,
         None if end is None else end.reason,
+        None if end is None else end.data,
     )
 
 

@@ -69,6 +69,8 @@ class Indicator:
     """A month that is worse than this is a warning."""
     critical: float | None = None
     """A month that is worse than this is critical."""
+    minimum_sample: int | None = None
+    """A period of which less is known is not judged: events or, of a reported ratio, its denominator. None: the usual."""
     export: tuple[str, ...] = ()
     """The dimensions by which it is told apart in Prometheus."""
     formula: str | None = None

@@ -24,7 +24,9 @@ def edges(control: Control, zone: ZoneInfo, after: int, upto: int) -> list[int]:
     """The edges of the periods that end in (after, upto], on the operator's clock, and of the `reach` before the first of them.
     Empty where none ends there. The first that is judged is the one that ends at `edges[reach + 1]`."""
     count = control.reach + 1
-    if control.period != "day":
+    if control.period == "hour_of_day":
+        return _hours_of_days(zone, after, upto, count)
+    if control.period == "hour":
         offset = _offset(after, zone)
         first = (after + offset) // HOUR * HOUR - offset + HOUR
         return list(range(first - count * HOUR, upto + 1, HOUR)) if first <= upto else []
@@ -38,9 +40,24 @@ def edges(control: Control, zone: ZoneInfo, after: int, upto: int) -> list[int]:
     return found
 
 
+def _hours_of_days(zone: ZoneInfo, after: int, upto: int, count: int) -> list[int]:
+    """As `edges`, by the wall clock: each day has 24 hours, so that the same hour is always as many periods away. Where the clock
+    is set back one of them is two hours long, and where it is set forward one is empty."""
+    first = time_of(after).astimezone(zone).date() - timedelta(days=count // 24 + 1)
+    last = time_of(upto).astimezone(zone).date()
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    found = [minute_of(datetime(day.year, day.month, day.day, hour, tzinfo=zone)) for day in days for hour in range(24)]
+    begin = next((place for place, edge in enumerate(found) if edge > after), len(found))
+    ending = [edge for edge in found[begin:] if edge <= upto]
+    return [*found[begin - count : begin], *ending] if ending else []
+
+
 def period_before(control: Control, zone: ZoneInfo, minute: int) -> tuple[int, int]:
     """The last period that ended at this minute or before it, as [start, end)."""
-    if control.period != "day":
+    if control.period == "hour_of_day":
+        found = _hours_of_days(zone, minute - 2 * 24 * HOUR, minute, 1)
+        return found[-2], found[-1]
+    if control.period == "hour":
         offset = _offset(minute, zone)
         end = (minute + offset) // HOUR * HOUR - offset
         return end - HOUR, end

@@ -49,6 +49,13 @@ def window_of(indicator: Indicator) -> Window:
     return _WINDOWS[indicator.granularity]
 
 
+def window_within(indicator: Indicator, end: int, zone: ZoneInfo) -> tuple[Window, int]:
+    """The window of a month's report that ends at `end`, and where it ends: the month so far; of what is known for longer periods
+    only, the last one that was over by then."""
+    window = window_of(indicator)
+    return (window, end) if window == "month" else (window, window_start(window, end + 1, zone))
+
+
 def last_ends(window: Window, minute: int, zone: ZoneInfo) -> tuple[int, int]:
     """Where the last two periods end that are over at the minute, the earlier first."""
     last = window_start(window, minute + 1, zone)

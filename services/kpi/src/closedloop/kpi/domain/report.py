@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
 from closedloop.kpi.domain.aggregates import Quantile
-from closedloop.kpi.domain.catalogue import EventIndicator, Indicator
+from closedloop.kpi.domain.catalogue import EventIndicator, Indicator, ReportedIndicator
 
 Judgement = Literal["ok", "short", "warning", "critical", "too_few", "no_data", "not_judged"]
 """`short`: worse than the target, and no warning yet. `too_few`: it has a value, from too few events to say anything. `not_judged`:
@@ -124,7 +124,7 @@ class Figure:
     comments: Sequence[Comment]
     measures: Sequence[Measure]
     drill: str
-    """The path at which kpi's REST interface answers with this very figure; dimensions of the indicator can be added as filters."""
+    """The path at which kpi's REST interface says what stands behind it, by the entry of then; `group_by` splits it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +161,8 @@ class Restated:
     published: Amount
     now: Amount
     events: int | None = None
+    region: str | None = None
+    """One of the regions that the report named; None: the whole."""
     reports: Sequence[LaterReport] = ()
 
 
@@ -188,11 +190,17 @@ class Report:
 
 
 def is_enough(indicator: Indicator, amount: Amount) -> bool:
-    """Whether the amount says enough to be judged."""
+    """Whether the amount says enough to be judged: by the entry's `minimum_sample`; without it of events as many as a share, mean
+    or quantile takes, and of a reported figure that it is there."""
+    if amount.value is None:
+        return False
+    if isinstance(indicator, ReportedIndicator):
+        size = amount.denominator if indicator.has_parts else None
+        return amount.sample >= 1 and (size is None or size >= (indicator.minimum_sample or 0))
     is_sampled = isinstance(indicator, EventIndicator) and (
         indicator.denominator is not None or isinstance(indicator.numerator, Quantile)
     )
-    return amount.value is not None and amount.sample >= (MINIMUM_EVENTS if is_sampled else 1)
+    return amount.sample >= (indicator.minimum_sample or (MINIMUM_EVENTS if is_sampled else 1))
 
 
 def judged(indicator: Indicator, amount: Amount) -> Judgement:
@@ -239,21 +247,28 @@ def in_sections(figures: Iterable[tuple[Indicator, Figure]]) -> list[Section]:
 
 def short_since(judgement: Judgement, month: Month, open_since: Month | None) -> Month | None:
     """The month from which it falls short: the one in which its open shortcoming began, or this one. A month of which too little is
-    known ends none."""
-    if judgement in UNKNOWN:
+    known, or that nothing judges, ends none."""
+    if judgement in UNKNOWN or judgement == "not_judged":
         return open_since
     return (open_since or month) if judgement in SHORTCOMINGS else None
 
 
-def restated(month: Month, published: Mapping[str, Figure], now: Mapping[str, Amount], tolerance: float = 1e-9) -> list[Restated]:
-    """The published figures of a month that are others now, in the report's order. Sums of fractions may differ in their last
-    digits from day to day, as the order of adding does; that is no restatement."""
+Region: TypeAlias = str | None
+
+
+def restated(
+    month: Month, published: Mapping[str, Figure], now: Mapping[str, Mapping[Region, Amount]], tolerance: float = 1e-9
+) -> list[Restated]:
+    """The published figures of a month that are others now, wholes (None) and the regions that were named, in the report's order.
+    Sums of fractions may differ in their last digits from day to day, as the order of adding does; that is no restatement."""
     changed = []
     for indicator_id, figure in published.items():
-        amount = now.get(indicator_id)
-        if amount is not None and not _same(figure.amount, amount, tolerance):
-            events = amount.sample - figure.amount.sample if figure.collection == "events" else None
-            changed.append(Restated(month, indicator_id, figure.name_en, figure.unit, figure.amount, amount, events))
+        told: dict[Region, Amount] = {None: figure.amount, **{unit.region: unit.amount for unit in figure.worst_units}}
+        for region, before in told.items():
+            amount = now.get(indicator_id, {}).get(region)
+            if amount is not None and not _same(before, amount, tolerance):
+                events = amount.sample - before.sample if figure.collection == "events" else None
+                changed.append(Restated(month, indicator_id, figure.name_en, figure.unit, before, amount, events, region))
     return changed
 
 

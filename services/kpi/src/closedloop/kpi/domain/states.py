@@ -65,7 +65,7 @@ class Standing:
     warning_since: int | None = None
     critical_since: int | None = None
     suppressed_by: Suppression | None = None
-    """What forbids a breach to begin at the last minute that was judged."""
+    """What holds back, at the last minute that was judged, a breach at the level of which it is about."""
     evidence: Evidence | None = None
 
     def bad_since(self, rank: int) -> int | None:
@@ -100,8 +100,14 @@ def walk(judgement: Judgement, lasting: int, masks: Masks, standing: Standing, u
                 place = int(np.searchsorted(ends, minute, "right")) - 1
                 found.append(_transition(judgement, place, minute, before, standing.rank))
             minute = _next_moment(standing, minute, enter, lasting, masks)
-    mask = masks.at(upto)
-    return found, replace(standing, suppressed_by=mask.reason if mask else None, evidence=_evidence(judgement, len(ends) - 1))
+    return found, replace(standing, suppressed_by=_suppressed(standing, masks, upto), evidence=_evidence(judgement, len(ends) - 1))
+
+
+def _suppressed(standing: Standing, masks: Masks, minute: int) -> Suppression | None:
+    """What holds back the level at which the series stands or, where it stands at none, the one that its value is bad enough
+    for."""
+    mask = masks.at(minute)
+    return mask.reason if mask is not None and mask.rank >= (standing.rank or standing.entered) else None
 
 
 def _step(standing: Standing, minute: int, enter: int, hold: int, lasting: int, masks: Masks) -> Standing:

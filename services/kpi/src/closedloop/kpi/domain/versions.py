@@ -47,9 +47,10 @@ def in_force(files: Iterable[Written], saved: Iterable[Saved], day: date) -> lis
     return [one.written for one in chosen.values() if one.written is not None]
 
 
-def days_of_change(files: Iterable[Written], after: date) -> list[date]:
-    """The later days on which a file's entry comes into force, ascending."""
-    return sorted({first for place, entry in files if (first := _of_file((place, entry)).valid_from) is not None and first > after})
+def days_of_change(files: Iterable[Written], saved: Iterable[Saved], after: date) -> list[date]:
+    """The days after this one on which some version comes into force, ascending."""
+    firsts = {one.valid_from for one in [*map(_of_file, files), *map(_of_saved, saved)]}
+    return sorted(first for first in firsts if first is not None and first > after)
 
 
 def version_of(written: Written) -> tuple[str, int]:

@@ -74,6 +74,18 @@ async def report_state(reports: UseCases, principal: Reader, response: Response,
     return head
 
 
+@router.get("/v1/reports/{month}/figures/{indicator_id}", summary="What stands behind a figure: numerator, denominator, events")
+async def drill(
+    reports: UseCases,
+    principal: Reader,
+    month: str,
+    indicator_id: str,
+    group_by: Annotated[list[str] | None, Query(description="one group per value of these dimensions")] = None,
+) -> schemas.Drilled:
+    """By the entry of the month's last day. As of now; of a published month beside what was published."""
+    return await reports.drill(month, indicator_id, group_by or (), principal)
+
+
 @router.get("/v1/reports/{month}/restatement", summary="What later data changed in a published report, item by item")
 async def restatement(reports: UseCases, principal: Reader, month: str) -> schemas.Restatement:
     return await reports.restatement(month, principal)

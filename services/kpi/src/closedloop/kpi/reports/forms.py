@@ -35,6 +35,7 @@ def as_html(report: Report, *, published: bool) -> bytes:
     page = _PAGES.get_template("report.html.j2").render(
         report=report,
         published=published,
+        gathered_on=report.gathered_at.astimezone(ZoneInfo(report.zone)).date().isoformat(),
         zone=ZoneInfo(report.zone),
         words=pictures.WORDS,
         colours=pictures.COLOURS,
@@ -71,4 +72,4 @@ def why_restated(item: Restated) -> str:
 
 
 def _is_detailed(figure: Figure) -> bool:
-    return bool(figure.breaches or figure.comments or figure.measures or (figure.judgement in SHORTCOMINGS and figure.worst_units))
+    return bool(figure.breaches or figure.comments or figure.measures or figure.judgement in SHORTCOMINGS)

@@ -3,18 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 from zoneinfo import ZoneInfo
 
 from closedloop.kpi.domain import report
 from closedloop.kpi.domain.catalogue import Catalogue, CompositeIndicator, Indicator, ReportedIndicator
 from closedloop.kpi.domain.months import bounds, earlier
+from closedloop.kpi.domain.period_states import window_within
 from closedloop.kpi.domain.report import Amount, Breach, Comment, Figure, Measure, Month, MonthAmount, Report, Restated, UnitAmount
 from closedloop.kpi.domain.windows import time_of
-from closedloop.kpi.value import REGION
+from closedloop.kpi.value import REGION, Value
 from closedloop.kpi.values import Values
-
-WINDOW: Final = "month"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +52,24 @@ class Gathering:
             restated=restated,
         )
 
-    async def amounts(self, month: Month, indicator_ids: Sequence[str]) -> dict[str, Amount]:
-        """What a whole month's figures are now; of indicators that the catalogue still has."""
+    async def amounts(self, month: Month, figures: Mapping[str, Figure]) -> dict[str, dict[str | None, Amount]]:
+        """What a whole month's published figures are now, the whole (None) and the regions that they name; of indicators that the
+        catalogue of the month has."""
         _, end = bounds(month, self._zone)
-        found = {}
-        for indicator_id in indicator_ids:
+        found: dict[str, dict[str | None, Amount]] = {}
+        for indicator_id, figure in figures.items():
             indicator = self._catalogue.get(indicator_id)
             if indicator is not None:
-                [value] = await self._values.series(indicator, WINDOW, [end], (), {})
-                found[indicator_id] = value.amount
+                [value] = await self._series(indicator, [end])
+                own: dict[str | None, Amount] = {None: value.amount}
+                if figure.worst_units:
+                    own |= {unit.region: unit.amount for unit in await self._units(indicator, end)}
+                found[indicator_id] = own
         return found
+
+    async def drilled(self, indicator: Indicator, month: Month, now: int, group_by: Sequence[str]) -> list[Value]:
+        """What stands behind a figure of the month, per group. Raises TooManyPoints."""
+        return await self._series(indicator, [min(bounds(month, self._zone)[1], now)], group_by)
 
     def sources(self, indicator_id: str) -> list[ReportedIndicator]:
         """The reported indicators that stand in it: itself, or a composite's parts."""
@@ -74,7 +80,7 @@ class Gathering:
     async def _figure(self, indicator: Indicator, month: Month, end: int, added: Added) -> Figure:
         months = [earlier(month, back) for back in range(report.TREND_MONTHS - 1, -1, -1)]
         ends = [*(bounds(one, self._zone)[1] for one in months[:-1]), end]
-        values = await self._values.series(indicator, WINDOW, ends, (), {})
+        values = await self._series(indicator, ends)
         trend = [MonthAmount(one, value.amount) for one, value in zip(months, values, strict=True)]
         amount = trend[-1].amount
         judgement = report.judged(indicator, amount)
@@ -103,9 +109,16 @@ class Gathering:
             short_since=report.short_since(judgement, month, added.open_since.get(indicator.id)),
             comments=added.comments.get(indicator.id, ()),
             measures=added.measures.get(indicator.id, ()),
-            drill=f"/v1/indicators/{indicator.id}/value?window={WINDOW}&at={time_of(end).strftime('%Y-%m-%dT%H:%M:%SZ')}",
+            drill=f"/v1/reports/{month}/figures/{indicator.id}",
         )
 
     async def _units(self, indicator: Indicator, end: int) -> list[UnitAmount]:
-        groups = await self._values.series(indicator, WINDOW, [end], (REGION,), {})
+        groups = await self._series(indicator, [end], (REGION,))
         return [UnitAmount(region, value.amount) for value in groups if (region := value.group[REGION]) is not None]
+
+    async def _series(self, indicator: Indicator, ends: Sequence[int], group_by: Sequence[str] = ()) -> list[Value]:
+        """One value per group and end, over what a month's report that ends there is about."""
+        window, _ = window_within(indicator, ends[0], self._zone)
+        return await self._values.series(
+            indicator, window, [window_within(indicator, end, self._zone)[1] for end in ends], group_by, {}
+        )

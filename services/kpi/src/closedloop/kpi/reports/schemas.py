@@ -1,10 +1,16 @@
 """Bodies of the reports' routes."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from closedloop.kpi.domain.catalogue import Indicator
+from closedloop.kpi.domain.report import Amount
+from closedloop.kpi.domain.windows import time_of
+from closedloop.kpi.value import Value
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
@@ -108,6 +114,60 @@ class AmountView(BaseModel):
     sample: int
 
 
+class DrilledGroup(AmountView):
+    """One group of events or figures."""
+
+    group: dict[str, str | None]
+    parts: dict[str, AmountView] = Field(description="of a composite: what it is computed from")
+
+
+class Drilled(BaseModel):
+    """What stands behind a figure of a month, by the entry of that month's last day: what was counted, and how much of it.
+    `published` is what the frozen report says; `groups` are as of now."""
+
+    month: str
+    indicator_id: str
+    name_en: str
+    unit: str
+    version: int
+    begin: datetime
+    end: datetime
+    filter: str | None = Field(description="which events count; null where it is not computed from events")
+    numerator: str | None
+    denominator: str | None
+    composite: str | None
+    published: AmountView | None
+    groups: list[DrilledGroup]
+
+    @classmethod
+    def of(cls, month: str, indicator: Indicator, values: Sequence[Value], published: Amount | None) -> "Drilled":
+        """As it is shown; there is one value at least."""
+        formulas = {name: getattr(indicator, name, None) for name in ("filter", "numerator", "denominator", "composite")}
+        return cls(
+            month=month,
+            indicator_id=indicator.id,
+            name_en=indicator.name_en,
+            unit=indicator.unit,
+            version=indicator.version,
+            begin=time_of(values[0].start),
+            end=time_of(values[0].end),
+            published=None if published is None else AmountView.model_validate(published),
+            groups=[
+                DrilledGroup(
+                    **_amount(value),
+                    group=dict(value.group),
+                    parts={id_: AmountView(**_amount(part)) for id_, part in value.parts.items()},
+                )
+                for value in values
+            ],
+            **{name: formula if isinstance(formula, str | None) else formula.text for name, formula in formulas.items()},
+        )
+
+
+def _amount(value: Value) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in AmountView.model_fields}
+
+
 class LaterReportView(BaseModel):
     """What somebody reported after publication, of the indicator or of a part; a correction where there is a `reason`."""
 
@@ -130,6 +190,7 @@ class RestatedItem(BaseModel):
     indicator_id: str
     name_en: str
     unit: str
+    region: str | None = Field(description="one that the report named; null: the whole")
     published: AmountView
     now: AmountView
     events: int | None = Field(description="of what is computed from events: so many more than were counted then (they came late)")

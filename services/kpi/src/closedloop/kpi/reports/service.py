@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -18,8 +18,8 @@ from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain import report as rules
 from closedloop.kpi.domain.catalogue import Catalogue, Indicator
 from closedloop.kpi.domain.months import bounds, earlier, is_month, month_of
-from closedloop.kpi.domain.report import SHORTCOMINGS, UNKNOWN, Month, Report, Restated
-from closedloop.kpi.domain.windows import minute_of, time_of
+from closedloop.kpi.domain.report import Month, Report, Restated
+from closedloop.kpi.domain.windows import TooManyPoints, minute_of, time_of
 from closedloop.kpi.reports import forms, schemas, store
 from closedloop.kpi.reports.gathering import Added, Gathering
 from closedloop.kpi.reports.workbook import as_workbook
@@ -59,7 +59,8 @@ class Reports:
         before = decode_cursor(cursor, [str])
         async with self._pool.acquire() as connection:
             found = await store.heads(connection, before[0] if before else None, limit + 1)
-        return page_of(found, limit, _head, lambda head: [head.month])
+        shown = {head.month: await self._stands(head) for head in found[:limit]}
+        return page_of(found, limit, lambda head: shown[head.month], lambda head: [head.month])
 
     async def show(self, month: str, form: str, principal: Principal) -> tuple[store.Head, bytes]:
         """The published bytes, or the draft of this moment. Raises InvalidRequest, Forbidden."""
@@ -80,10 +81,29 @@ class Reports:
         self._check_month(month)
         async with self._pool.acquire() as connection:
             head = await store.read_head(connection, month)
-        if head.published_at is not None:
-            return _head(head)
-        report = await self._draft(month)
-        return _head(head, [figure.indicator_id for figure in report.uncommented])
+        return await self._stands(head)
+
+    async def drill(self, month: str, indicator_id: str, group_by: Sequence[str], principal: Principal) -> schemas.Drilled:
+        """What stands behind a figure. Raises NotFound, InvalidRequest."""
+        _covers_all(principal)
+        self._check_month(month)
+        catalogue = await self._catalogue_of(month)
+        indicator = catalogue.get(indicator_id)
+        if indicator is None:
+            raise NotFound(f"The catalogue of {month} has no indicator {indicator_id[:64]!r}.")
+        for name in group_by:
+            if name not in indicator.dimensions:
+                have = ", ".join(indicator.dimensions)
+                raise InvalidRequest(f"group_by: {name[:64]!r} is no dimension of {indicator.id}; it has {have}", field="group_by")
+        try:
+            values = await self._gathering_by(catalogue).drilled(indicator, month, minute_of(datetime.now(UTC)), group_by)
+        except TooManyPoints:
+            raise InvalidRequest("group_by: makes too many groups; name fewer dimensions", field="group_by") from None
+        async with self._pool.acquire() as connection:
+            content = await store.read_form(connection, month, "json")
+        figures = forms.from_json(content).figures if content is not None else []
+        published = next((figure.amount for figure in figures if figure.indicator_id == indicator_id), None)
+        return schemas.Drilled.of(month, indicator, values, published)
 
     async def restatement(self, month: str, principal: Principal) -> schemas.Restatement:
         """What later data changed. Raises NotFound where the month is not published."""
@@ -109,7 +129,7 @@ class Reports:
         is another unit's."""
         _covers_all(principal)
         self._check_month(month)
-        principal.check_unit(self._indicator(body.indicator_id).owner, body.indicator_id)
+        principal.check_unit((await self._indicator_of(month, body.indicator_id)).owner, body.indicator_id)
 
         async def act(connection: Connection) -> tuple[int, Any]:
             head = await store.lock_head(connection, month)
@@ -145,9 +165,7 @@ class Reports:
                     uncommented=missing,
                 )
             await store.publish(connection, month, published, principal.subject, body.because)
-            short = {f.indicator_id: f.short_since for f in report.figures if f.short_since is not None}
-            fine = [f.indicator_id for f in report.figures if f.judgement not in SHORTCOMINGS | UNKNOWN]
-            await store.follow_shortcomings(connection, month, short, fine)
+            await self._follow(connection, report)
             head = await store.read_head(connection, month)
             return 200, _head(head).model_dump(mode="json")
 
@@ -233,6 +251,27 @@ class Reports:
 
     # --- inside ---
 
+    async def _stands(self, head: store.Head) -> schemas.ReportHead:
+        """Where it stands; of one that is not published its draft tells whom it waits for."""
+        if head.published_at is not None:
+            return _head(head)
+        report = await self._draft(head.month)
+        return _head(head, [figure.indicator_id for figure in report.uncommented])
+
+    async def _follow(self, connection: Connection, report: Report) -> None:
+        """Keep which shortcomings are open. A month may be published after a later one: what was over there is over."""
+        began = {f.indicator_id: f.short_since for f in report.figures if f.short_since is not None}
+        gone: dict[str, Month] = {}
+        for later in await store.published_after(connection, report.month):
+            content = await store.read_form(connection, later, "json")
+            figures = {} if content is None else {f.indicator_id: f for f in forms.from_json(content).figures}
+            for indicator_id in began.keys() - gone.keys():
+                figure = figures.get(indicator_id)
+                if figure is None or figure.short_since is None:
+                    gone[indicator_id] = later
+        short = {indicator_id: (since, gone.get(indicator_id)) for indicator_id, since in began.items()}
+        await store.follow_shortcomings(connection, report.month, short, list(began))
+
     async def _draft(self, month: Month) -> Report:
         now = datetime.now(UTC)
         start, end = (time_of(minute) for minute in bounds(month, self._zone))
@@ -242,7 +281,7 @@ class Reports:
                 breaches=await store.read_breaches(connection, start, end),
                 comments=await store.read_comments(connection, month),
                 # until the report is published people go on working on the measures
-                measures=await store.read_measures(connection, start, now),
+                measures=await store.read_measures(connection, month, start, now),
                 open_since=await store.open_shortcomings(connection, month),
             )
             published = {
@@ -265,7 +304,7 @@ class Reports:
             if is_counted or figure.collection not in ("events", "derived")
         }
         gathering = await self._gathering(month)
-        changed = rules.restated(month, figures, await gathering.amounts(month, list(figures)))
+        changed = rules.restated(month, figures, await gathering.amounts(month, figures))
         sources = {item.indicator_id: gathering.sources(item.indicator_id) for item in changed}
         reported = {one.id: one for own in sources.values() for one in own}
         if not reported:
@@ -291,11 +330,21 @@ class Reports:
         return bounds(month, self._zone)[0] >= minute_of(datetime.now(UTC) - self._retention)
 
     async def _gathering(self, month: Month) -> Gathering:
-        today = datetime.now(self._zone).date()
+        return self._gathering_by(await self._catalogue_of(month))
+
+    async def _catalogue_of(self, month: Month) -> Catalogue:
+        """That of its last day, or of today while it goes on."""
+        today = self._today()
         last = time_of(bounds(month, self._zone)[1] - 1).astimezone(self._zone).date()
         async with self._pool.acquire() as connection:
-            catalogue = await self._history.on(connection, min(last, today), today, self._catalogue)
-        return self._gathering_by(catalogue)
+            return await self._history.on(connection, min(last, today), today, self._catalogue)
+
+    async def _indicator_of(self, month: Month, indicator_id: str) -> Indicator:
+        """As it stands in the month's report."""
+        indicator = (await self._catalogue_of(month)).get(indicator_id)
+        if indicator is None:
+            raise InvalidRequest(f"indicator_id: no indicator has the id {indicator_id[:64]!r} in {month}", field="indicator_id")
+        return indicator
 
     def _check_month(self, month: str) -> None:
         if not is_month(month):

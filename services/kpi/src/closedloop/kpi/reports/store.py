@@ -8,8 +8,14 @@ from typing import Final
 
 import asyncpg
 
+from closedloop.common.events.model import IndicatorBreachData
+from closedloop.common.events.rules import parse_time
 from closedloop.common.postgres.pool import Connection
+from closedloop.kpi.domain.backtest import paired
 from closedloop.kpi.domain.report import Breach, Comment, LaterReport, Measure, Month, Progress
+from closedloop.kpi.domain.statement import minute_at
+from closedloop.kpi.domain.windows import PERIODS
+from closedloop.kpi.statement_store import statement_from
 
 FORMS: Final = ("json", "html", "xlsx")
 
@@ -127,26 +133,28 @@ async def read_comments(connection: Connection, month: Month) -> dict[str, list[
 
 
 async def read_breaches(connection: Connection, start: datetime, end: datetime) -> dict[str, list[Breach]]:
-    """Indicator → the breaches that stood in [start, end), in the order of their beginning."""
+    """Indicator → the times at a level of which some part lies in [start, end), in the order of their beginning. What is judged
+    by its period stands in the time of that period, whenever its figure was known."""
     rows = await connection.fetch(
-        """SELECT began.indicator_id, began.series, began.at, ended.at AS ended_at, began.data
-           FROM statement_history AS began
-           LEFT JOIN LATERAL (
-               SELECT at FROM statement_history
-               WHERE series = began.series AND kind = 'recovered' AND at > began.at ORDER BY at LIMIT 1
-           ) AS ended ON true
-           WHERE began.kind = 'breached' AND began.at < $2 AND coalesce(ended.at, 'infinity') >= $1
-           ORDER BY began.at, began.series""",
+        """WITH told AS (SELECT * FROM statement_history WHERE kind IN ('breached', 'recovered'))
+           SELECT * FROM (SELECT DISTINCT ON (series) * FROM told WHERE at < $1 ORDER BY series, at DESC, id DESC) AS last
+           UNION ALL SELECT * FROM told WHERE at >= $1 ORDER BY at, id""",
         start,
-        end,
     )
     found: dict[str, list[Breach]] = {}
-    for row in rows:
-        data = row["data"]
-        found.setdefault(row["indicator_id"], []).append(
-            Breach(row["series"], row["at"], row["ended_at"], data.get("value"), data["threshold"], data.get("level") or "critical")
-        )
-    return found
+    for stood in paired(map(statement_from, rows)):
+        began, ended = _time_of(stood.begin, stood.data), None if stood.end is None else _time_of(stood.end, stood.over)
+        if began < end and (ended is None or ended > start):
+            breach = Breach(stood.series, began, ended, stood.data.value, stood.data.threshold, stood.level)
+            found.setdefault(stood.data.indicator_id, []).append(breach)
+    return {indicator_id: sorted(own, key=lambda one: (one.began, one.series)) for indicator_id, own in found.items()}
+
+
+def _time_of(minute: int, said: IndicatorBreachData | None) -> datetime:
+    """When it holds: from the minute on or, of a period, from the period's beginning on."""
+    if said is not None and said.window in PERIODS:
+        return parse_time(said.window_start, "window_start")
+    return minute_at(minute)
 
 
 # --- shortcomings and measures against them ---
@@ -160,16 +168,26 @@ async def open_shortcomings(connection: Connection, month: Month) -> dict[str, M
     return {row["indicator_id"]: row["since"] for row in rows}
 
 
-async def follow_shortcomings(connection: Connection, month: Month, short: Mapping[str, Month], fine: Sequence[str]) -> None:
-    """Keep what a published month says: those that fall short and since when, and those that do not any more."""
-    await connection.execute(
-        """INSERT INTO shortcoming (indicator_id, since) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING""",
-        list(short),
-        list(short.values()),
+async def follow_shortcomings(
+    connection: Connection, month: Month, short: Mapping[str, tuple[Month, Month | None]], lasting: Sequence[str]
+) -> None:
+    """Keep what a published month says: those that fall short with the month since when, and the later published month, if there is
+    one, in which they do not any more; all that are open end with this month but those that are `lasting`."""
+    rows = [(indicator_id, since, gone) for indicator_id, (since, gone) in short.items()]
+    await connection.executemany(
+        "INSERT INTO shortcoming (indicator_id, since, gone) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", rows
     )
     await connection.execute(
-        "UPDATE shortcoming SET gone = $1 WHERE gone IS NULL AND since < $1 AND indicator_id = ANY ($2::text[])", month, list(fine)
+        "UPDATE shortcoming SET gone = $1 WHERE gone IS NULL AND since < $1 AND indicator_id <> ALL ($2::text[])",
+        month,
+        list(lasting),
     )
+
+
+async def published_after(connection: Connection, month: Month) -> list[Month]:
+    """The later months whose reports are published, ascending."""
+    rows = await connection.fetch("SELECT month FROM report WHERE month > $1 AND published_at IS NOT NULL ORDER BY month", month)
+    return [row["month"] for row in rows]
 
 
 async def later_reports(
@@ -230,6 +248,7 @@ async def list_shortcomings(
            FROM shortcoming AS s
            LEFT JOIN improvement AS i ON i.indicator_id = s.indicator_id
                AND (i.state = 'open' OR i.created_at >= to_date(s.since, 'YYYY-MM'))
+               AND (s.gone IS NULL OR i.created_at < to_date(s.gone, 'YYYY-MM') + interval '1 month')
            WHERE ($1::text[] IS NULL OR s.indicator_id = ANY ($1)) AND ($2::bool IS NULL OR (s.gone IS NULL) = $2)
              AND ($4::text IS NULL OR (s.since, s.indicator_id) > ($4, $5::text))
            GROUP BY s.indicator_id, s.since, s.gone ORDER BY s.since, s.indicator_id LIMIT $6""",
@@ -337,13 +356,19 @@ async def list_improvements(
     return [_improvement(row) for row in rows]
 
 
-async def read_measures(connection: Connection, start: datetime, end: datetime) -> dict[str, list[Measure]]:
-    """Indicator → the measures that were open in [start, end), with their progress up to then."""
+async def read_measures(connection: Connection, month: Month, start: datetime, end: datetime) -> dict[str, list[Measure]]:
+    """Indicator → the measures that were open in [start, end), with their progress up to then; of a shortcoming that is open in
+    the month also those that have ended since it began."""
     rows = await connection.fetch(
-        """SELECT id, indicator_id, text, owner, due, state, ended_at FROM improvement
-           WHERE created_at < $2 AND (ended_at IS NULL OR ended_at >= $1) ORDER BY created_at, id""",
+        """SELECT id, indicator_id, text, owner, due, state, ended_at FROM improvement AS i
+           WHERE created_at < $2 AND (ended_at IS NULL OR ended_at >= $1 OR EXISTS (
+               SELECT FROM shortcoming AS s
+               WHERE s.indicator_id = i.indicator_id AND s.since <= $3 AND (s.gone IS NULL OR s.gone > $3)
+                   AND i.ended_at >= to_date(s.since, 'YYYY-MM')))
+           ORDER BY created_at, id""",
         start,
         end,
+        month,
     )
     told = await connection.fetch(
         """SELECT improvement_id, percent, text, author, written_at FROM improvement_history

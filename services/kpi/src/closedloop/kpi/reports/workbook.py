@@ -79,10 +79,10 @@ def as_workbook(report: Report) -> bytes:
     if report.restated:
         pages.add(
             "Restated",
-            ("month", "indicator", "unit", "published", "now", "numerator now", "denominator now", "counted now", "why"),
+            ("month", "indicator", "region", "unit", "published", "now", "numerator now", "denominator now", "counted now", "why"),
             [
                 [
-                    *(r.month, r.indicator_id, r.unit, r.published.value, r.now.value),
+                    *(r.month, r.indicator_id, r.region, r.unit, r.published.value, r.now.value),
                     *(r.now.numerator, r.now.denominator, r.now.sample, why_restated(r)),
                 ]
                 for r in report.restated
