@@ -30,7 +30,7 @@ from closedloop.kpi.domain.columns import CONSUMED
 log = structlog.get_logger()
 REFUSED: Final = Gauge(
     "kpi_catalogue_refused",
-    "1 where what was saved and the files do not fit together: the catalogue before stays in force, or the files alone after a start",
+    "1 where saved entries and files do not fit together: the catalogue before stays in force, after a start the files alone",
 )
 
 
