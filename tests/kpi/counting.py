@@ -9,6 +9,7 @@ import polars as pl
 from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.failures import Rejection
 from closedloop.common.postgres.pool import Pool
+from closedloop.kpi import counted_store
 from closedloop.kpi.consumer import KpiProcessor
 from closedloop.kpi.counting import Counting
 from closedloop.kpi.domain.catalogue import Catalogue
@@ -38,6 +39,7 @@ class Engine:
         decoded = self.processor.decode(batch)
         with contextlib.suppress(RolledBack):
             async with self.pool.acquire() as connection, connection.transaction():
+                await counted_store.note(connection, self.catalogue.counted_columns)
                 late = await self.processor.apply(connection, decoded.payload)
                 if rolls_back:
                     raise RolledBack

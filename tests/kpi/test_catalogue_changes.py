@@ -5,7 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,14 +23,18 @@ from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.kafka.sink import KafkaSink, Message
 from closedloop.common.postgres.pool import Pool, create_pool
 from closedloop.common.settings import AuthSettings
-from closedloop.kpi import api, entries_api, saved_entries
+from closedloop.kpi import api, counted_store, entries_api, saved_entries
 from closedloop.kpi.assembly import Assembler, Assembly
 from closedloop.kpi.catalogue_changes import CatalogueChanges
 from closedloop.kpi.catalogue_history import CatalogueHistory
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
+from closedloop.kpi.domain.counted import counted_from
+from closedloop.kpi.domain.entries import read_entry
 from closedloop.kpi.domain.months import bounds, earlier
-from closedloop.kpi.domain.windows import time_of
+from closedloop.kpi.domain.windows import minute_of, time_of
 from closedloop.kpi.effects import Effects
 from closedloop.kpi.live import CatalogueWatch, Live, LiveProcessor
+from closedloop.kpi.reading import BucketReader
 from closedloop.kpi.settings import KpiSettings
 from closedloop.local.issuer import Issuer
 from kpi.records import APPENDED, batch, encoded, envelope, rating, record
@@ -218,6 +222,57 @@ async def test_a_version_for_later_waits_for_its_day(operator: Operator) -> None
 async def test_a_wrong_entry_is_named_by_entry_and_word(operator: Operator, change: dict[str, Any], said: str) -> None:
     refused = await operator.ask("POST", "/v1/indicators", 422, json={"entry": LOW_SCORES | change, "reason": "x"})
     assert said in refused["detail"]
+
+
+async def numbers(operator: Operator, indicator: Indicator) -> tuple[float, float]:
+    """(numerator, sample) of an indicator as it is given, over the day of the ratings."""
+    reader = BucketReader(operator.pool, Catalogue([indicator]), 1 << 20, ZONE)
+    window = [(minute_of(APPENDED) - 24 * 60, minute_of(APPENDED))]
+    assert isinstance(indicator, EventIndicator)
+    row = (await reader.figures(indicator.topic, indicator.parts, (), window)).row(0, named=True)
+    return row["numerator"], row["sample"]
+
+
+async def test_what_comes_late_is_counted_by_yesterdays_formula_too_and_tomorrows_is_counted_from_today(operator: Operator) -> None:
+    today = datetime.now(ZONE).date()
+    later = (today + timedelta(days=3)).isoformat()
+    elsewhere = LiveProcessor(operator.other)
+    await operator.ask("POST", "/v1/indicators", 201, json={"entry": LOW_SCORES, "reason": "trial"})
+    await operator.count(elsewhere, elsewhere.decode(ratings(1, 2, 9)))
+    formulas = ("score <= 2", "score <= 1", "score < 2")
+    stricter, strictest = ({**LOW_SCORES, "numerator": formula} for formula in formulas[1:])
+    path = "/v1/indicators/very_low_scores"
+    await operator.ask("PUT", path, 200, json={"entry": stricter, "reason": "stricter"}, headers={"If-Match": '"1"'})
+    waiting = {"entry": strictest | {"valid_from": later}, "reason": "next"}
+    await operator.ask("PUT", path, 200, json=waiting, headers={"If-Match": '"2"'})
+    await operator.count(elsewhere, elsewhere.decode(ratings(1, 1, 2, 9, at=APPENDED - timedelta(hours=2))))
+    read = [read_entry({**LOW_SCORES, "numerator": formula}, "test:1")[0] for formula in formulas]
+    first, second, third = (indicator for indicator in read if indicator is not None)
+    assert await numbers(operator, first) == (5, 7)  # as if it had never been changed
+    assert [(await numbers(operator, one))[0] for one in (second, third)] == [2, 2]  # of what came since
+    async with operator.pool.acquire() as connection:
+        counted = await counted_store.read(connection)
+    current = operator.other.now.catalogue
+    assert counted_from(first, counted, current) is None  # the first catalogue of all
+    since = counted_from(third, counted, current)
+    assert since is not None and abs(since - datetime.now(UTC)) < timedelta(minutes=5)
+
+
+async def test_what_is_counted_since_the_middle_of_the_month_is_read_again_or_says_so(operator: Operator) -> None:
+    start = time_of(bounds(LAST_MONTH, ZONE)[0])
+    middle = start + timedelta(days=15)
+    processor = LiveProcessor(operator.other)
+    await operator.count(processor, processor.decode(ratings(*[9] * 30 + [1] * 10, at=start + timedelta(days=20))))
+    await operator.pool.execute("UPDATE counted SET since = $1 WHERE topic = 'evaluations'", middle)
+    [entry] = [entry for _, entry in WRITTEN if isinstance(entry, dict) and entry["id"] == SHARE]
+    tried = await operator.ask("POST", f"/v1/indicators/{SHARE}/dry-run", 200, json={"entry": entry, "reason": "x"})
+    assert tried["read"] == "topic"  # which is asked for the month's beginning
+    assert datetime.fromisoformat(tried["before"]["counted_from"]) == middle
+    assert tried["before"]["amount"]["sample"] == 40
+    async with operator.pool.acquire() as connection:
+        reports = (await operator.other.refresh(connection)).reports
+    _, page = await reports.show(LAST_MONTH, "html", Principal("mei", "test", frozenset(), None))
+    assert f"counted only since {middle.astimezone(ZONE):%m-%d %H:%M}" in page.decode()
 
 
 async def test_only_who_manages_all_regions_changes_the_catalogue(operator: Operator) -> None:

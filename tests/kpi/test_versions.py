@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedloop.kpi.domain.versions import Saved, days_of_change, in_force
+from closedloop.kpi.domain.versions import Saved, days_of_change, in_force, known_since
 
 TODAY = date(2026, 11, 20)
 FILE: list[tuple[str, object]] = [("a.yaml:1", {"id": "one"}), ("a.yaml:9", {"id": "two", "version": 3})]
@@ -51,6 +51,16 @@ def test_a_file_may_hold_the_versions_of_several_times() -> None:
     assert of(TODAY, saved("one", 2)) == [2, "two"]
     assert of(TODAY, saved("one", 2, retired=True)) == ["two"]
     assert days_of_change(file, [saved("one", 4, 5)], TODAY) == [TODAY + timedelta(days=1), TODAY + timedelta(days=5)]
+
+
+def test_what_is_known_since_a_day_is_what_held_then_and_all_that_came_after() -> None:
+    def found(day: date) -> list[object]:
+        known = known_since(FILE, [saved("one", 2, -5), saved("one", 3), saved("one", 4), saved("one", 5, +5)], day)
+        return [(entry["id"], entry.get("mark", "file")) for _, entry in known if isinstance(entry, dict)]
+
+    of_one = [("one", 3), ("one", 4), ("one", 5)]  # of one day both: one may have been in force for hours
+    assert found(TODAY - timedelta(days=1)) == [("one", 2), ("two", "file"), *of_one]
+    assert found(TODAY) == [("one", 4), ("two", "file"), ("one", 5)]
 
 
 def test_a_version_waits_for_its_first_day() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import yaml
 
-from closedloop.kpi.domain.catalogue import Catalogue, CatalogueProblem, Indicator
+from closedloop.kpi.domain.catalogue import Catalogue, CatalogueProblem, EventIndicator, Indicator
 from closedloop.kpi.domain.entries import read_entry
 from closedloop.kpi.domain.expressions import suggestion
 from closedloop.kpi.domain.versions import Written, days_of_change, in_force, version_of
@@ -78,13 +78,14 @@ def checked(written: list[Written], problems: Iterable[str], today: date) -> lis
     return written
 
 
-def catalogue_of(written: Iterable[Written]) -> Catalogue:
-    """The catalogue that entries make, of one version each. Raises CatalogueRefused with all problems."""
+def catalogue_of(written: Iterable[Written], beside: Iterable[Written] = ()) -> Catalogue:
+    """The catalogue that entries make, of one version each. `beside`: versions of other days, of which the formulas are counted
+    too; those that no release understands any more are left out. Raises CatalogueRefused with all problems."""
     indicators, problems = _read(written)
     if problems:
         raise _refused(problems)
     try:
-        return Catalogue(indicators)
+        return Catalogue(indicators, [one for one in _read(beside)[0] if isinstance(one, EventIndicator)])
     except CatalogueProblem as refused:
         raise CatalogueRefused(refused.problems) from None
 

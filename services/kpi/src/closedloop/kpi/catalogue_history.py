@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Final
 
 import structlog
@@ -11,9 +11,11 @@ from closedloop.common.postgres.pool import Connection
 from closedloop.kpi import saved_entries
 from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of, checked
 from closedloop.kpi.domain.catalogue import Catalogue
-from closedloop.kpi.domain.versions import Saved, Written, days_of_change, in_force, version_of
+from closedloop.kpi.domain.versions import Saved, Written, days_of_change, in_force, known_since, version_of
 
 log = structlog.get_logger()
+LATE: Final = timedelta(days=35)
+"""So long topics keep records."""
 
 
 class CatalogueHistory:
@@ -26,7 +28,18 @@ class CatalogueHistory:
 
     def of_files(self, day: date) -> Catalogue:
         """What of the files is in force on a day. Raises CatalogueRefused where that has problems."""
-        return catalogue_of(in_force(self._files, (), day))
+        return self._of(day, ())
+
+    async def of(self, connection: Connection, day: date) -> Catalogue:
+        """What is in force on a day, and beside it the formulas that are counted for other days. Raises CatalogueRefused."""
+        return await asyncio.to_thread(self._of, day, await saved_entries.read_all(connection))
+
+    def _of(self, day: date, saved: Sequence[Saved]) -> Catalogue:
+        """A formula is counted from when it is known, so that it is whole on its first day, and for as long after its last one as a
+        topic keeps records: what comes late finds it."""
+        written = in_force(self._files, saved, day)
+        beside = [one for one in known_since(self._files, saved, day - LATE) if one not in written]
+        return catalogue_of(written, beside)
 
     def in_files(self, indicator_id: str) -> list[Written]:
         """The versions of an indicator that stand in files, the newest first."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -11,9 +11,11 @@ import polars as pl
 
 from closedloop.common.kafka.client import KafkaSettings
 from closedloop.common.postgres.pool import Pool
+from closedloop.kpi import counted_store
 from closedloop.kpi.backtests import Backtests, Rule
 from closedloop.kpi.domain.backtest import Backtest, Breach, Levels
 from closedloop.kpi.domain.catalogue import Catalogue, CompositeIndicator, EventIndicator, Indicator
+from closedloop.kpi.domain.counted import counted_from
 from closedloop.kpi.domain.measures import Measure
 from closedloop.kpi.domain.months import bounds, earlier, month_of
 from closedloop.kpi.domain.period_states import window_within
@@ -38,6 +40,8 @@ class Outcome:
     amount: Amount
     judgement: Judgement
     breaches: Sequence[Breach]
+    counted_from: datetime | None = None
+    """Since when it is counted, where that is not the whole month."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +81,25 @@ class Effects:
 
     async def _of(self, indicators: Sequence[Indicator], wanted: Catalogue, in_force: Catalogue) -> list[Effect]:
         month = earlier(month_of(minute_of(datetime.now(UTC)), self._zone), 1)
+        start = time_of(bounds(month, self._zone)[0])
+        async with self._pool.acquire() as connection:
+            counted = await counted_store.read(connection)
+        needed = {id_ for indicator in indicators for id_ in (indicator.id, *_parts(indicator))}
         uncounted: dict[str, list[EventIndicator]] = {}
         for one in wanted.from_events:
-            if not is_counted(one, in_force):
+            since = counted_from(one, counted, wanted)
+            if one.id in needed and since is not None and since > start:
                 uncounted.setdefault(one.topic, []).append(one)
-        asked = {topic for indicator in indicators for topic in _read_again_for(indicator, uncounted)}
-        replayed = {topic: await self._replay(topic, uncounted[topic], month) for topic in sorted(asked)}
+        replayed = {topic: await self._replay(topic, own, month) for topic, own in uncounted.items()}
         now = _Tried(BucketReader(self._pool, wanted, CACHE_BYTES, self._zone), replayed)
         before = _Tried(BucketReader(self._pool, in_force, CACHE_BYTES, self._zone), {})
         effects: list[Effect] = []
         for indicator in indicators:
             current = in_force.get(indicator.id)
             was = None if current is None else await self._outcome(current, in_force, before, month)
+            if was is not None and current is not None:
+                since = counted_from(current, counted, in_force)
+                was = replace(was, counted_from=since if since is not None and since > start else None)
             becomes = await self._outcome(indicator, wanted, now, month)
             read = [replayed[topic] for topic in _read_again_for(indicator, uncounted)]
             effects.append(
@@ -168,8 +179,12 @@ def _rules(indicator: Indicator) -> list[Rule]:
 
 def _read_again_for(indicator: Indicator, uncounted: Mapping[str, Sequence[EventIndicator]]) -> list[str]:
     """The topics that must be read again for it, or for its parts."""
-    ids = indicator.composite.parts if isinstance(indicator, CompositeIndicator) else (indicator.id,)
+    ids = (indicator.id, *_parts(indicator))
     return [topic for topic, own in uncounted.items() if any(one.id in ids for one in own)]
+
+
+def _parts(indicator: Indicator) -> tuple[str, ...]:
+    return indicator.composite.parts if isinstance(indicator, CompositeIndicator) else ()
 
 
 def is_counted(indicator: EventIndicator, catalogue: Catalogue) -> bool:

@@ -30,12 +30,16 @@ class OutcomeView(BaseModel):
     amount: AmountView
     judgement: Judgement
     breaches: Breaches
+    counted_from: datetime | None = Field(description="since when it is counted, where that is not the whole month")
 
     @classmethod
     def of(cls, outcome: Outcome) -> "OutcomeView":
         """As it is shown."""
         return cls(
-            amount=AmountView.model_validate(outcome.amount), judgement=outcome.judgement, breaches=Breaches.of(outcome.breaches)
+            amount=AmountView.model_validate(outcome.amount),
+            judgement=outcome.judgement,
+            breaches=Breaches.of(outcome.breaches),
+            counted_from=outcome.counted_from,
         )
 
 

@@ -117,7 +117,7 @@ class Gauges:
         sums: dict[By, list[Sums]] = {}
         for topic in self._catalogue.topics:
             indicators = self._catalogue.on(topic)
-            measures = {measure.name: measure for measure in self._catalogue.measures(topic)}
+            measures = {measure.name: measure for indicator in indicators for measure in indicator.measures}
             for by in sorted({(), *map(exported_by, indicators)}):
                 total = await self._reader.figures(topic, measures, by, [(start, end)], group_by=by)
                 if not by:

@@ -19,9 +19,9 @@ from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.failures import Rejection
 from closedloop.common.consumer.processor import Decoded
 from closedloop.common.postgres.pool import Connection, Pool
-from closedloop.kpi import saved_entries
+from closedloop.kpi import counted_store, saved_entries
 from closedloop.kpi.assembly import Assembly
-from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of
+from closedloop.kpi.catalogue_files import CatalogueRefused
 from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.consumer import Payload
 from closedloop.kpi.domain.catalogue import Catalogue
@@ -63,9 +63,8 @@ class Live:
             return self.now
         async with self._one:
             if asked != self._known:
-                written = await self._history.entries(connection, day)
                 try:
-                    catalogue = catalogue_of(written)
+                    catalogue = await self._history.of(connection, day)
                 except CatalogueRefused as refused:
                     log.error("the catalogue before stays in force", problems=refused.problems)
                     REFUSED.set(1)
@@ -95,6 +94,7 @@ class LiveProcessor:
 
     def __init__(self, live: Live) -> None:
         self._live = live
+        self._noted: Assembly | None = None
 
     def decode(self, batch: Batch) -> Decoded[LivePayload]:
         """What is rejected does not depend on the catalogue; which columns are read does."""
@@ -108,10 +108,13 @@ class LiveProcessor:
         if assembly is not payload.assembly:
             decoded = await asyncio.to_thread(assembly.processor.decode, payload.batch)
             payload.assembly, payload.payload = assembly, decoded.payload
+        if assembly is not self._noted:
+            await counted_store.note(connection, assembly.catalogue.counted_columns)
         return await assembly.processor.apply(connection, payload.payload)
 
     def committed(self, payload: LivePayload) -> None:
         """What was counted holds now."""
+        self._noted = payload.assembly
         payload.assembly.processor.committed(payload.payload)
 
     def reset(self) -> None:

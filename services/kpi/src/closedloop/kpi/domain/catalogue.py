@@ -159,6 +159,11 @@ class EventIndicator(Indicator):
         return tuple(dict.fromkeys(self.parts.values()))
 
     @property
+    def counted_columns(self) -> frozenset[tuple[str, str]]:
+        """(topic, column) of all that it needs."""
+        return frozenset((self.topic, name) for name in (*self.dimensions, *(measure.name for measure in self.measures)))
+
+    @property
     def factor_of_unit(self) -> float:
         """What the ratio is multiplied with to stand in the indicator's unit."""
         return 1.0 if self.denominator is None else UNIT_FACTORS.get(self.unit, 1.0)
@@ -205,11 +210,13 @@ class CatalogueProblem(ValueError):
 
 
 class Catalogue:
-    """All indicators, in the order of their files. Ids are unique. Raises CatalogueProblem where one names another that is not
-    there, or that does not fit."""
+    """All indicators, in the order of their files. Ids are unique. `beside`: what is counted with them although it is not in
+    force, such as yesterday's formulas for what comes late. Raises CatalogueProblem where one names another that is not there, or
+    that does not fit."""
 
-    def __init__(self, indicators: Iterable[Indicator]) -> None:
+    def __init__(self, indicators: Iterable[Indicator], beside: Iterable[EventIndicator] = ()) -> None:
         self.indicators: Final = tuple(indicators)
+        self._beside: Final = tuple(beside)
         self._by_id = {indicator.id: indicator for indicator in self.indicators}
         problems = [problem for indicator in self.indicators for problem in _unfitting(indicator, self._by_id)]
         if problems:
@@ -248,14 +255,24 @@ class Catalogue:
         """The indicators of one topic."""
         return tuple(indicator for indicator in self.from_events if indicator.topic == topic)
 
+    def _counted_on(self, topic: str) -> tuple[EventIndicator, ...]:
+        return (*self.on(topic), *(indicator for indicator in self._beside if indicator.topic == topic))
+
     def measures(self, topic: str) -> tuple[Measure, ...]:
         """What must be added up over the topic's frame, each once: indicators with the same formula share theirs."""
-        return tuple(dict.fromkeys(measure for indicator in self.on(topic) for measure in indicator.measures))
+        return tuple(dict.fromkeys(measure for indicator in self._counted_on(topic) for measure in indicator.measures))
 
     def dimensions(self, topic: str) -> tuple[str, ...]:
         """The dimensions by which the topic's indicators are told apart, in the order of `DIMENSIONS`."""
-        used = {name for indicator in self.on(topic) for name in indicator.dimensions}
+        used = {name for indicator in self._counted_on(topic) for name in indicator.dimensions}
         return tuple(name for name in DIMENSIONS[topic] if name in used)
+
+    @cached_property
+    def counted_columns(self) -> frozenset[tuple[str, str]]:
+        """(topic, column) of all that is added up, and of the dimensions by which it is told apart."""
+        return frozenset(
+            (topic, name) for topic in self.topics for name in (*self.dimensions(topic), *(m.name for m in self.measures(topic)))
+        )
 
     def columns(self, topic: str) -> frozenset[str]:
         """The columns of the topic's frame that measures and dimensions look at, derived ones among them."""

@@ -125,6 +125,8 @@ class Figure:
     measures: Sequence[Measure]
     drill: str
     """The path at which kpi's REST interface says what stands behind it, by the entry of then; `group_by` splits it."""
+    counted_from: datetime | None = None
+    """Since when its formula is counted, where that is not the whole month."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,13 @@ def in_force(files: Iterable[Written], saved: Iterable[Saved], day: date) -> lis
     return [one.written for one in chosen.values() if one.written is not None]
 
 
+def known_since(files: Iterable[Written], saved: Iterable[Saved], day: date) -> list[Written]:
+    """The entries of a day, and all versions that came after it or are still to come."""
+    files, saved = list(files), list(saved)
+    later = [one for one in [*map(_of_file, files), *map(_of_saved, saved)] if one.valid_from is not None and one.valid_from > day]
+    return [*in_force(files, saved, day), *(one.written for one in later if one.written is not None)]
+
+
 def days_of_change(files: Iterable[Written], saved: Iterable[Saved], after: date) -> list[date]:
     """The days after this one on which some version comes into force, ascending."""
     firsts = {one.valid_from for one in [*map(_of_file, files), *map(_of_saved, saved)]}

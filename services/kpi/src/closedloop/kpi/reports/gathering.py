@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from closedloop.kpi.domain import report
 from closedloop.kpi.domain.catalogue import Catalogue, CompositeIndicator, Indicator, ReportedIndicator
+from closedloop.kpi.domain.counted import Counted, counted_from
 from closedloop.kpi.domain.months import bounds, earlier
 from closedloop.kpi.domain.period_states import window_within
 from closedloop.kpi.domain.report import Amount, Breach, Comment, Figure, Measure, Month, MonthAmount, Report, Restated, UnitAmount
@@ -24,6 +25,7 @@ class Added:
     measures: Mapping[str, Sequence[Measure]]
     open_since: Mapping[str, Month]
     """Shortcomings that earlier reports left open → the month in which each began."""
+    counted: Counted
 
 
 class Gathering:
@@ -110,7 +112,14 @@ class Gathering:
             comments=added.comments.get(indicator.id, ()),
             measures=added.measures.get(indicator.id, ()),
             drill=f"/v1/reports/{month}/figures/{indicator.id}",
+            counted_from=self._counted_from(indicator, month, end, added),
         )
+
+    def _counted_from(self, indicator: Indicator, month: Month, end: int, added: Added) -> datetime | None:
+        since = counted_from(indicator, added.counted, self._catalogue)
+        if since is None or since <= time_of(bounds(month, self._zone)[0]):
+            return None
+        return min(since, time_of(end))
 
     async def _units(self, indicator: Indicator, end: int) -> list[UnitAmount]:
         groups = await self._series(indicator, [end], (REGION,))

@@ -14,6 +14,7 @@ from closedloop.common.http.pages import Page, decode_cursor, page_of
 from closedloop.common.http.preconditions import check_version, once_committed
 from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound
 from closedloop.common.postgres.pool import Connection, Pool
+from closedloop.kpi import counted_store
 from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain import report as rules
 from closedloop.kpi.domain.catalogue import Catalogue, Indicator
@@ -283,6 +284,7 @@ class Reports:
                 # until the report is published people go on working on the measures
                 measures=await store.read_measures(connection, month, start, now),
                 open_since=await store.open_shortcomings(connection, month),
+                counted=await counted_store.read(connection),
             )
             published = {
                 one: await store.read_form(connection, one, "json")

@@ -17,8 +17,9 @@ from closedloop.kpi.reports.pictures import COLOURS, WORDS, count_of, title
 
 _FIGURES: Final = (
     *("section", "indicator", "name", "name_zh", "owner", "class", "phase", "collection", "unit", "judged", "value", "numerator"),
-    *("denominator", "counted", "target", "to last month", "to last year", "short since", "13 months"),
+    *("denominator", "counted", "target", "to last month", "to last year", "short since", "13 months", "counted only since"),
 )
+_TREND: Final = _FIGURES.index("13 months")
 _MONTHS: Final = "Months"
 _FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
 Row = Sequence[Any]
@@ -34,7 +35,9 @@ def as_workbook(report: Report) -> bytes:
     zone = ZoneInfo(report.zone)
     _overview(pages, report)
     figures = pages.add(
-        f"Figures {report.month}", _FIGURES, [_figure(section.name, f) for section in report.sections for f in section.figures]
+        f"Figures {report.month}",
+        _FIGURES,
+        [_figure(section.name, f, zone) for section in report.sections for f in section.figures],
     )
     _trends(pages, figures, report)
     pages.add(
@@ -157,16 +160,17 @@ def _trends(pages: _Pages, figures: Worksheet, report: Report) -> None:
     )
     for row in range(1, len(report.figures) + 1):
         options = {"range": f"{_MONTHS}!{xl_range(row, 2, row, 1 + len(months))}", "last_point": True, "show_hidden": True}
-        figures.add_sparkline(row, len(_FIGURES) - 1, options)
-    figures.set_column(len(_FIGURES) - 1, len(_FIGURES) - 1, 24)
+        figures.add_sparkline(row, _TREND, options)
+    figures.set_column(_TREND, _TREND, 24)
 
 
-def _figure(section: str, figure: Figure) -> Row:
+def _figure(section: str, figure: Figure, zone: ZoneInfo) -> Row:
     amount = figure.amount
     return [
         *(section, figure.indicator_id, figure.name_en, figure.name_zh, figure.owner, figure.indicator_class, figure.phase),
         *(figure.collection, figure.unit, WORDS[figure.judgement], amount.value, amount.numerator, amount.denominator),
         *(amount.sample, figure.target, figure.month_on_month, figure.year_on_year, figure.short_since),
+        *(None, _clock(figure.counted_from, zone)),
     ]
 
 
