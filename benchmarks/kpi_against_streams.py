@@ -4,7 +4,7 @@ Four million evaluations of the contract (about 350 bytes, six partitions, none 
 and low count per minute, region, product and channel (624 groups), exactly once on both sides. The peer runs with one thread; its
 second, warm half is the bar. kpi is one process from a cold start, which checks every rule of the contract and looks for
 duplicates. CPU is that of everybody at work: the process, the broker and, for kpi, PostgreSQL; the peer's broker is counted over
-the whole of its run. Then the same events with the shipped catalogue.
+the whole of its run. Then the same with librdkafka in aiokafka's place, and with the shipped catalogue.
 
 The peer is not part of this repository: --peer names its folder (with run.sh, which needs a JDK and Maven). Without it kpi is
 measured alone.
@@ -34,10 +34,12 @@ from bars import Bars
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from kpi_throughput import count_events, fresh_database
+from librdkafka_source import LibrdkafkaSource
 
 from closedloop.common.events.topics import TOPICS, dead_letter_topics
 from closedloop.common.kafka.admin import ensure_topics
 from closedloop.common.kafka.client import KafkaSettings
+from closedloop.common.kafka.source import KafkaSource
 from closedloop.kpi.catalogue_files import load_catalogue
 from closedloop.kpi.domain.buckets import decode
 from closedloop.kpi.domain.catalogue import Catalogue
@@ -54,6 +56,8 @@ REGIONS, PRODUCTS, CHANNELS = (
     ["broadband", "leased_line", "mobile", "iptv", "cloud", "landline"],
     ["hotline", "business_hall", "web", "app", "sms", "field", "partner", "kiosk"],
 )
+LIBRDKAFKA: Final = "librdkafka"
+KINDS: Final = ("single", LIBRDKAFKA, "full")
 ONE_AGGREGATE: Final = Path(__file__).with_name("against_streams.yaml")
 HERE: Final = Path(__file__).resolve().parent
 Sums = dict[str, float]
@@ -112,9 +116,12 @@ def produce(bootstrap: str, count: int) -> Sums:
 
 def cpu_of(pid: int) -> float:
     """User and system seconds of a process, of its children and of those that have ended."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:  # a child of PostgreSQL's that has just ended: its parent has its time
+        return 0.0
     ticks = sum(map(int, fields[11:15]))
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return ticks / os.sysconf("SC_CLK_TCK") + sum(cpu_of(int(child)) for child in children)
 
 
@@ -122,7 +129,8 @@ async def count_and_tell(options: argparse.Namespace) -> dict[str, float]:
     """What kpi needs for all events; `broker` and `postgres` are their CPU seconds meanwhile."""
     kafka = KafkaSettings(bootstrap=options.bootstrap)
     before = {"broker": cpu_of(options.broker), "postgres": cpu_of(options.postgres)}
-    result = await count_events(kafka, options.database, options.events, catalogue(options.child))
+    client = LibrdkafkaSource if options.child == LIBRDKAFKA else KafkaSource
+    result = await count_events(kafka, options.database, options.events, catalogue(options.child), client)
     after = {"broker": cpu_of(options.broker), "postgres": cpu_of(options.postgres)}
     return result | {name: after[name] - before[name] for name in before}
 
@@ -156,7 +164,7 @@ def run_ours(kind: str, url: str, broker: KafkaServer, postgres: PostgresServer,
     rate = count / of["seconds"]
     parts = {name: of[name] / count * 1e6 for name in ("cpu", "broker", "postgres")}
     said = f"process {parts['cpu']:.2f}, broker {parts['broker']:.2f}, PostgreSQL {parts['postgres']:.2f}"
-    print(f"  kpi, {kind:6} {rate:>9,.0f} events/s  {sum(parts.values()):5.2f} CPU-s/M ({said})", flush=True)
+    print(f"  kpi, {kind:10} {rate:>9,.0f} events/s  {sum(parts.values()):5.2f} CPU-s/M ({said})", flush=True)
     return {"rate": rate, "cpu": sum(parts.values())}
 
 
@@ -168,8 +176,8 @@ def run_peer(folder: Path, broker: KafkaServer, count: int) -> dict[str, float]:
     assert of["events"] == count, f"the peer counted {of['events']} of {count} events"
     process, broker_cpu = of["warm_half_cpu_s_per_M"], of["broker_cpu_s_per_M"]
     print(
-        f"  peer        {of['warm_half_eps']:>9,.0f} events/s  {process + broker_cpu:5.2f} CPU-s/M (process {process:.2f}, broker "
-        f"{broker_cpu:.2f}); the whole run {of['eps']:,.0f} events/s, process {of['cpu_s_per_M']:.2f}",
+        f"  peer            {of['warm_half_eps']:>9,.0f} events/s  {process + broker_cpu:5.2f} CPU-s/M (process {process:.2f},"
+        f" broker {broker_cpu:.2f}); the whole run {of['eps']:,.0f} events/s, process {of['cpu_s_per_M']:.2f}",
         flush=True,
     )
     return {"rate": of["warm_half_eps"], "cpu": process + broker_cpu}
@@ -187,7 +195,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=4_000_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--peer", type=Path, default=HERE.parent.parent / "shared" / "peers" / "kstreams")
-    parser.add_argument("--child", choices=("single", "full"))
+    parser.add_argument("--child", choices=KINDS)
     parser.add_argument("--bootstrap", default="")
     parser.add_argument("--database", default="")
     parser.add_argument("--broker", type=int, default=0)
@@ -204,7 +212,7 @@ def main() -> None:
     folder.chmod(0o755)
     broker = KafkaServer(folder / "kafka", free_port(), heap_mb=1024)
     postgres = PostgresServer(folder / "postgres", free_port(), password="bench")
-    found: dict[str, list[dict[str, float]]] = {"peer": [], "single": [], "full": []}
+    found: dict[str, list[dict[str, float]]] = {kind: [] for kind in ("peer", *KINDS)}
     try:
         postgres.start()
         broker.start()
@@ -212,10 +220,10 @@ def main() -> None:
         for run in range(options.runs):
             if not alone:
                 found["peer"].append(run_peer(options.peer, broker, options.events))
-            for kind in ("single", "full"):
+            for kind in KINDS:
                 url = asyncio.run(fresh_database(postgres.admin_url, f"bench_{kind}_{run}"))
                 found[kind].append(run_ours(kind, url, broker, postgres, options.events))
-                if kind == "single":
+                if kind != "full":
                     stands = asyncio.run(counted(url))
                     assert stands == expected, f"kpi counted {stands}, sent was {expected}"
     finally:
@@ -230,6 +238,11 @@ def main() -> None:
         leaner = statistics.median(single["cpu"] / peer["cpu"] for peer, single in pairs)
         bars.at_least("events/s, of the peer's warm half", faster, 1.0)
         bars.at_most("CPU per event, of the peer's", leaner, 0.8)
+        other = [(peer, one) for peer, one in zip(found["peer"], found[LIBRDKAFKA], strict=True)]
+        print(
+            f"over librdkafka: rate {statistics.median(one['rate'] / peer['rate'] for peer, one in other):.3g},"
+            f" CPU {statistics.median(one['cpu'] / peer['cpu'] for peer, one in other):.3g} of the peer's (ADR 0017)"
+        )
     full = statistics.median(f["rate"] / s["rate"] for s, f in zip(found["single"], found["full"], strict=True))
     bars.at_least("full catalogue, of the single's rate", full, 0.5)
     bars.exit()

@@ -1,9 +1,11 @@
-"""How fast kpi counts, against only fetching with the same client in the same run, and against itself with 1 % poison.
+"""How fast kpi counts, against only fetching with the same client in the same run; and against itself with 1 % poison, with one
+aggregate a topic in place of the shipped catalogue, and on a year of history.
 
 A million contract events of a million customers on three topics, 20 regions × products × channels, spread over 24 hours, 10 %
 duplicates, 1 % a day late; the shipped catalogue, dedup and exactly-once on; one process, with the broker and the database beside
-it on the same machine. Each run is a process of its own with a fresh database; the figures are medians. Bars: 0.3 of
-fetching, 0.5 of clean.
+it on the same machine. Each run is a process of its own with a fresh database, or one that holds a year of buckets, rolled up; the
+figures are medians. Bars: 0.3 of fetching; with poison 0.5 of clean; the catalogue 0.5 of one aggregate a topic; on a year of
+history 0.9 of an empty database.
 
     python benchmarks/kpi_throughput.py [--events 1000000] [--runs 3]
 """
@@ -30,6 +32,7 @@ import asyncpg
 import uvloop
 from bars import Bars
 from confluent_kafka import Producer
+from kpi_series import fill
 
 from closedloop.common.consumer.batch import Batch
 from closedloop.common.consumer.dead_letters import DeadLetters
@@ -66,6 +69,7 @@ PRODUCTS = ("broadband", "leased_line", "mobile", "iptv", "cloud")
 CHANNELS = ("hotline", "business_hall", "web", "app", "sms", "field")
 PROCESSES = ("business_support", "e_channel", "business_hall", "tariff", "new_service", "promotion")
 FETCH_GROUP = "bench-fetch"
+HISTORY_BUCKETS = 1_000_000
 
 
 def events(count: int, chance: random.Random) -> Iterator[tuple[str, str, bytes]]:
@@ -193,14 +197,16 @@ class Timed(KpiProcessor):
             self.started, self.used = time.perf_counter(), cpu()
 
 
-async def count_events(kafka: KafkaSettings, url: str, count: int, catalogue: Catalogue) -> dict[str, float]:
+async def count_events(
+    kafka: KafkaSettings, url: str, count: int, catalogue: Catalogue, client: type[KafkaSource] = KafkaSource
+) -> dict[str, float]:
     settings = KpiSettings()
     calm_collector()
     pool = await create_pool(url, "kpi")
     sink = KafkaSink(kafka, "bench")
     counting = Counting(catalogue, settings.seen_cache_mb * MEGABYTE, settings.dissatisfied_below)
     processor = Timed(count, KpiProcessor(catalogue, counting, settings.retention))
-    source = KafkaSource(kafka, f"bench-{os.getpid()}", processor.topics)
+    source = client(kafka, f"bench-{os.getpid()}", processor.topics)
     loop = ConsumerLoop(
         source, pool, DeadLetters(kafka, sink, "kpi"), processor, max_batch=settings.batch_records, linger_s=settings.batch_linger_s
     )
@@ -217,9 +223,25 @@ def child(options: argparse.Namespace) -> None:
     if options.child == "fetch":
         work = fetch(kafka, options.events)
     else:
-        work = count_events(kafka, options.database, options.events, load_catalogue())
+        work = count_events(kafka, options.database, options.events, catalogue(options.child))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(json.dumps(runner.run(work)))
+
+
+def catalogue(kind: str) -> Catalogue:
+    """`single`: one aggregate a topic; else what is shipped."""
+    if kind != "single":
+        return load_catalogue()
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(Path(__file__).with_name("one_aggregate_a_topic.yaml"), folder)
+        return load_catalogue(shipped=Path(folder))
+
+
+async def age(url: str) -> None:
+    """Give a database a year of buckets."""
+    pool = await create_pool(url, "kpi")
+    await fill(pool, load_catalogue(), HISTORY_BUCKETS)
+    await pool.close()
 
 
 def run_child(kind: str, bootstrap: str, database: str, count: int) -> dict[str, float]:
@@ -242,12 +264,16 @@ async def fresh_database(admin_url: str, name: str, service: str = "kpi") -> str
 
 
 def measure(brokers: Sequence[str], admin_url: str, count: int, runs: int) -> dict[str, list[dict[str, float]]]:
-    found: dict[str, list[dict[str, float]]] = {"fetch": [], "count": [], "poison": []}
+    clean, poisoned = brokers
+    found: dict[str, list[dict[str, float]]] = {"fetch": [], "single": [], "count": [], "history": [], "poison": []}
     for run in range(runs):
-        found["fetch"].append(run_child("fetch", brokers[0], "", count))
-        for kind, broker in zip(("count", "poison"), brokers, strict=True):
+        found["fetch"].append(run_child("fetch", clean, "", count))
+        for kind in ("single", "count", "history", "poison"):
             url = asyncio.run(fresh_database(admin_url, f"bench_{kind}_{run}"))
-            found[kind].append(run_child("count", broker, url, count))
+            if kind == "history":
+                asyncio.run(age(url))
+            broker = poisoned if kind == "poison" else clean
+            found[kind].append(run_child("single" if kind == "single" else "count", broker, url, count))
         for kind, results in found.items():
             last = results[-1]
             decode = f", of it {last['decode'] / count * 1e6:.2f} reading records" if "decode" in last else ""
@@ -259,7 +285,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--child", choices=("fetch", "count"))
+    parser.add_argument("--child", choices=("fetch", "count", "single"))
     parser.add_argument("--bootstrap", default="")
     parser.add_argument("--database", default="")
     options = parser.parse_args()
@@ -285,11 +311,16 @@ def main() -> None:
     rate = {kind: options.events / statistics.median(of) for kind, of in seconds.items()}
     # each ratio is of neighbours in time: what else the machine does weighs on both
     to_fetch = statistics.median(f / c for f, c in zip(seconds["fetch"], seconds["count"], strict=True))
-    to_clean = statistics.median(c / p for c, p in zip(seconds["count"], seconds["poison"], strict=True))
+    to_clean, to_single, to_empty = (
+        statistics.median(base / other for base, other in zip(seconds[of], seconds[kind], strict=True))
+        for of, kind in (("count", "poison"), ("single", "count"), ("count", "history"))
+    )
     print(f"fetch only {rate['fetch']:,.0f} events/s, kpi {rate['count']:,.0f}, with 1 % poison {rate['poison']:,.0f}")
     bars = Bars()
     bars.at_least("kpi's rate to that of only fetching", to_fetch, 0.3)
     bars.at_least("with 1 % poison to clean", to_clean, 0.5)
+    bars.at_least("the catalogue to one aggregate a topic", to_single, 0.5)
+    bars.at_least("on a year of history to an empty database", to_empty, 0.9)
     bars.exit()
 
 

@@ -155,6 +155,13 @@ def test_an_indicator_belongs_to_a_process_or_a_product(own: Path, nothing_shipp
     assert load_catalogue(own, nothing_shipped).get("web_failure_rate") is not None
 
 
+def test_how_much_a_period_must_rest_on_is_the_entrys(own: Path, nothing_shipped: Path) -> None:
+    write(own, ENTRY | {"minimum_sample": 200})
+    indicator = load_catalogue(own, nothing_shipped).get("web_failure_rate")
+    assert indicator is not None
+    assert (indicator.minimum_sample, IndicatorView.of(indicator).minimum_sample) == (200, 200)
+
+
 def test_all_problems_are_said_at_once(own: Path, nothing_shipped: Path) -> None:
     write(own, ENTRY | {"unit": 3, "filter": "x = 1"}, ENTRY | {"id": "other", "better": "x"}, "text", name="a.yaml")
     write(own, ENTRY, name="b.yaml")

@@ -421,6 +421,51 @@ async def test_a_file_on_which_the_service_would_not_start_is_refused(operator: 
     assert "is taken by the entry at file:2" in await refused(LOW_SCORES, LOW_SCORES)
     await operator.ask("POST", "/v1/indicators", 201, json={"entry": LOW_SCORES, "reason": "trial"})
     assert "version: 1 is not above 1, which was saved over REST" in await refused(LOW_SCORES | {"target": 2})
+    # the older versions in a file may be below what was saved, as long as the newest is not
+    fine = yaml.safe_dump({"indicators": [LOW_SCORES | {"target": 9}, LOW_SCORES | {"version": 2, "target": 2}]})
+    assert [item["indicator_id"] for item in (await try_file(operator, fine))["items"]] == ["very_low_scores"]
+    headers = {"Content-Type": "application/yaml"}
+    path = "/v1/indicators/dry-run?name=customer_service.yaml"
+    named = await operator.ask("POST", path, 422, content=fine.encode(), headers=headers)
+    assert "is a shipped file's" in named["detail"]
+
+
+async def test_a_file_without_what_a_saved_entry_is_composed_of_is_refused(operator: Operator) -> None:
+    twice = {name: LOW_SCORES[name] for name in ("name_zh", "process", "phase", "class", "unit", "better", "owner", "dimensions")}
+    twice |= {"id": "twice_share", "name_en": "Twice", "granularity": "month", "composite": f"2 * {SHARE}"}
+    await operator.ask("POST", "/v1/indicators", 201, json={"entry": twice, "reason": "trial"})
+    [shipped] = [entry for _, entry in WRITTEN if isinstance(entry, dict) and entry["id"] == SHARE]
+    changed = {**shipped, "version": 2, "composite": "1 * complaints_registered", "granularity": "month", "dimensions": ["region"]}
+    for name in ("topic", "filter", "numerator", "denominator", "threshold", "control", "export", "formula"):
+        changed.pop(name, None)
+    refused = await try_file(operator, yaml.safe_dump({"indicators": [changed]}, allow_unicode=True), 422)
+    assert f"twice_share: composite: `{SHARE}` is a composite itself" in refused["detail"]
+
+
+async def test_what_did_not_fit_before_can_be_repaired(operator: Operator) -> None:
+    later = datetime.now(ZONE).date() + timedelta(days=5)
+    orphan = {name: LOW_SCORES[name] for name in ("name_en", "name_zh", "process", "phase", "class", "unit", "better", "owner")}
+    orphan |= {"dimensions": ["region"], "granularity": "month", "composite": "2 * that_went"}
+    async with operator.pool.acquire() as connection:
+        for id_ in ("first", "second"):
+            await saved_entries.insert(connection, id_, 1, {**orphan, "id": id_}, later, None, "mei", "a release took the part")
+    await operator.ask("POST", "/v1/indicators", 201, json={"entry": LOW_SCORES, "reason": "has nothing to do with it"})
+    for id_ in ("first", "second"):
+        await operator.ask("POST", f"/v1/indicators/{id_}/retirement", 200, json={"reason": "x"}, headers={"If-Match": '"1"'})
+
+
+async def test_a_formula_that_was_left_out_for_a_time_begins_anew(operator: Operator) -> None:
+    processor = LiveProcessor(operator.other)
+    await operator.ask("POST", "/v1/indicators", 201, json={"entry": LOW_SCORES, "reason": "trial"})
+    await operator.count(processor, processor.decode(ratings(1)))
+    column = next(iter({name for topic, name in operator.other.now.catalogue.counted_columns if topic == "evaluations"}))
+    async with operator.pool.acquire() as connection:
+        every = operator.other.now.catalogue.counted_columns
+        await counted_store.note(connection, every - {("evaluations", column)})
+        assert (await counted_store.read(connection))["evaluations", column] is None
+        await counted_store.note(connection, every)
+        since = (await counted_store.read(connection))["evaluations", column]
+    assert since is not None
 
 
 async def test_a_composite_of_what_a_file_changes_is_tried_too(operator: Operator) -> None:

@@ -1,7 +1,7 @@
 """What Prometheus sees of the indicators, on a real PostgreSQL."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -216,6 +216,39 @@ async def test_what_nobody_need_be_told_of_and_what_nobody_answers_is_shown(engi
     # of WX the chart's breach waits for an answer, and is as bad; of CZ the chart's is milder than the one that was answered
     assert seen("kpi_indicator_quiet") == {labels("bad_share", region=region): 1 for region in ("NJ", "SZ", "CZ")}
     assert seen("kpi_indicator_escalations") == {labels("bad_share", region="HZ"): 4}
+
+
+async def test_what_falls_short_and_is_not_worked_on_is_shown_by_owner(engine: Engine, catalogue: Catalogue) -> None:
+    for since, indicator_id, gone in (
+        ("2026-08", "bad_share", None),
+        ("2026-08", "lines_faultless", None),
+        ("2026-07", "lines", "2026-08"),
+    ):
+        await engine.pool.execute(
+            "INSERT INTO shortcoming (indicator_id, since, gone) VALUES ($1, $2, $3)", indicator_id, since, gone
+        )
+    for indicator_id, due, state in (
+        ("bad_share", "2026-01-01", "open"),
+        ("bad_share", "2026-01-02", "open"),
+        ("bad_share", "2099-01-01", "open"),
+        ("lines_faultless", "2026-01-01", "done"),
+        ("that_went", "2026-01-01", "open"),
+    ):
+        await engine.pool.execute(
+            """INSERT INTO improvement (id, indicator_id, text, owner, due, state, created_by)
+               VALUES (gen_random_uuid(), $1, 'x', 'somebody', $2, $3, 'mei')""",
+            indicator_id,
+            date.fromisoformat(due),
+            state,
+        )
+    gauges = gauges_over(Engine(engine.pool, catalogue))
+    await gauges.refresh()
+    assert seen("kpi_shortcomings_open") == {(("unit", "hotline"),): 1, (("unit", "network_operations"),): 1}
+    assert seen("kpi_shortcomings_without_measure") == {(("unit", "network_operations"),): 1}
+    assert seen("kpi_improvements_overdue") == {(("unit", "hotline"),): 2, (("unit", "nobody"),): 1}
+    await engine.pool.execute("UPDATE shortcoming SET gone = '2026-09' WHERE gone IS NULL")
+    await gauges.refresh()
+    assert seen("kpi_shortcomings_open") == {}
 
 
 async def test_of_what_is_judged_by_its_period_the_whole_has_its_state_and_a_region_that_is_not_ok(

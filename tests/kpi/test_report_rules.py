@@ -13,10 +13,12 @@ from closedloop.kpi.domain.months import bounds, earlier, month_of
 from closedloop.kpi.domain.report import (
     Amount,
     Judgement,
+    Shortcoming,
     UnitAmount,
     difference,
     judged,
     short_since,
+    shortcomings,
     worst,
 )
 from closedloop.kpi.domain.windows import time_of
@@ -78,6 +80,23 @@ def test_a_shortcoming_keeps_its_first_month_until_it_is_gone() -> None:
     assert short_since("ok", "2026-10", "2026-07") is None
     assert short_since("no_data", "2026-10", "2026-07") == "2026-07"
     assert short_since("too_few", "2026-10", None) is None
+
+
+def test_what_falls_short_is_followed_through_what_is_unknown_until_it_is_fine_or_measured_no_more() -> None:
+    published: list[tuple[str, dict[str, Judgement]]] = [
+        ("2026-07", {"a": "short", "b": "ok", "c": "warning", "d": "critical"}),
+        ("2026-08", {"a": "no_data", "b": "short", "c": "too_few", "d": "not_judged"}),  # whose target was taken away
+        ("2026-10", {"a": "critical", "b": "short"}),  # c was retired
+        ("2026-11", {"a": "ok", "b": "short", "d": "short"}),
+    ]
+    assert sorted(shortcomings(published), key=lambda one: (one.indicator_id, one.since)) == [
+        Shortcoming("a", "2026-07", "2026-11"),
+        Shortcoming("b", "2026-08", None),
+        Shortcoming("c", "2026-07", "2026-10"),
+        Shortcoming("d", "2026-07", "2026-08"),
+        Shortcoming("d", "2026-11", None),
+    ]
+    assert shortcomings([]) == []
 
 
 def test_a_difference_needs_both_sides() -> None:

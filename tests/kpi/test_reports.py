@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 import httpx2
+import msgspec
 import openpyxl
 import pytest
 from fastapi import FastAPI
@@ -29,8 +30,8 @@ from closedloop.kpi.assembly import Assembler
 from closedloop.kpi.catalogue_files import catalogue_of
 from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain.catalogue import Catalogue
-from closedloop.kpi.domain.statement import period_statement_of, statement_of
-from closedloop.kpi.domain.states import Evidence, Transition
+from closedloop.kpi.domain.statement import Series, period_statement_of, statement_of, withdrawal_of
+from closedloop.kpi.domain.states import Evidence, Standing, Transition
 from closedloop.kpi.domain.windows import minute_of
 from closedloop.kpi.measurements import Measurements
 from closedloop.kpi.reports import api
@@ -222,6 +223,8 @@ async def test_every_figure_can_be_drilled_into_its_numerator_denominator_and_ev
     refused = await office.ask("GET", f"{figure['drill']}?group_by=colour", 422)
     assert "'colour' is no dimension of dissatisfied_share" in refused.json()["detail"]
     await office.ask("GET", "/v1/reports/2026-10/figures/none", 404)
+    nothing = (await office.ask("GET", f"/v1/reports/2026-08/figures/{SHARE}?group_by=region,channel&group_by=region", 200)).json()
+    assert (nothing["groups"], nothing["begin"]) == ([], "2026-07-31T16:00:00Z")
 
 
 async def test_a_month_is_drilled_and_commented_by_its_own_entries_whatever_was_changed_since(office: Office) -> None:
@@ -272,6 +275,11 @@ async def test_a_quarters_figure_stands_in_the_months_until_the_next(office: Off
     assert (await office.figure("2026-08", LAUNCHES))["judgement"] == "no_data"
     drilled = (await office.ask("GET", f"/v1/reports/2026-10/figures/{LAUNCHES}", 200)).json()
     assert (drilled["begin"], drilled["end"]) == ("2026-06-30T16:00:00Z", "2026-09-30T16:00:00Z")
+    await office.publish("2026-10", because="first report")
+    row |= {"numerator": 99, "reason": "two cases were counted twice"}
+    await office.ask("POST", f"/v1/indicators/{LAUNCHES}/measurements", 201, json=row)
+    [item] = (await office.ask("GET", "/v1/reports/2026-10/restatement", 200)).json()["items"]
+    assert [(report["period"], report["reason"]) for report in item["reports"]] == [("2026-Q3", "two cases were counted twice")]
 
 
 async def test_a_restatement_says_why_late_events_or_who_reported_what_for_which_reason(office: Office) -> None:
@@ -338,6 +346,14 @@ async def test_each_time_at_a_level_stands_in_the_month_in_which_it_held(office:
     for judged, until, before, rank in ((november, ends[0], 0, 1), (december, ends[1], 1, 0)):
         moved = Transition(judged, before, rank, "warning", replace(evidence, until=until))
         told.append(period_statement_of(share, "month", SHANGHAI, {}, moved))
+    # the score's level was taken back on November 20th, when October's figure stood badly
+    score = SHIPPED.get("mean_satisfaction_score")
+    assert score is not None
+    bad = period_statement_of(
+        replace(share, id=score.id), "month", SHANGHAI, {}, Transition(november, 0, 1, "warning", replace(evidence, until=ends[0]))
+    )
+    series = Series(score.id, {}, november, Standing("warning", november, 1), msgspec.to_builtins(bad.data))
+    told += [bad, withdrawal_of(series, minute_of(datetime(2026, 11, 20, tzinfo=SHANGHAI)))]
     async with office.engine.pool.acquire() as connection:
         await statement_store.write_history(connection, told)
 
@@ -357,6 +373,8 @@ async def test_each_time_at_a_level_stands_in_the_month_in_which_it_held(office:
     ]
     assert times(await office.figure("2026-10", DELIVERY)) == [("warning", "10-01 00:00", "11-01 00:00")]
     assert (await office.figure("2026-11", DELIVERY))["breaches"] == []
+    for month in ("2026-10", "2026-11"):
+        assert times(await office.figure(month, score.id)) == [("warning", "10-01 00:00", "11-20 00:00")], month
 
 
 async def test_the_workbook_shows_pictures_beside_its_tables(office: Office) -> None:

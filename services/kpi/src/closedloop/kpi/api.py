@@ -1,5 +1,6 @@
 """kpi's routes to the catalogue, to values and to series."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Final
@@ -73,7 +74,7 @@ async def list_indicators(
 )
 async def read_alert_rules(request: Request, _: Reader) -> Response:
     """As `python -m closedloop.kpi rules` prints them for the files alone."""
-    return Response(rules_of(request.app.state.catalogue), media_type="application/yaml")
+    return Response(await asyncio.to_thread(rules_of, request.app.state.catalogue), media_type="application/yaml")
 
 
 @router.get("/{indicator_id}", summary="One indicator")

@@ -1,5 +1,6 @@
 """Use cases: an operator tries, saves or retires an entry of the catalogue over REST."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
@@ -12,12 +13,12 @@ from closedloop.common.http.preconditions import check_version, once_committed
 from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound
 from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi import saved_entries
-from closedloop.kpi.catalogue_files import CatalogueRefused, catalogue_of, read_text
+from closedloop.kpi.catalogue_files import SHIPPED_NAMES, CatalogueRefused, catalogue_of, read_text
 from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain.backtest import MOST_SERIES, TooManySeries
 from closedloop.kpi.domain.catalogue import Catalogue, CompositeIndicator, EventIndicator, Indicator
 from closedloop.kpi.domain.entries import read_entry
-from closedloop.kpi.domain.versions import Saved, Written, version_of
+from closedloop.kpi.domain.versions import Saved, Written, first_day, version_of
 from closedloop.kpi.domain.versions import in_force as in_force_on
 from closedloop.kpi.domain.windows import MOST_POINTS, TooManyPoints
 from closedloop.kpi.effects import Effect, Effects, is_counted
@@ -64,30 +65,28 @@ class CatalogueChanges:
         """What a file would have said of last month, as if its highest versions were in force. Raises InvalidRequest with every
         problem that would keep the service from starting on it, or a version from ever coming into force."""
         _covers_all(principal)
-        entries, problems = read_text(name, text)
+        if name in SHIPPED_NAMES:
+            raise InvalidRequest(f"name: {name} is a shipped file's; give your own another name", field="name")
+        entries, problems = await asyncio.to_thread(read_text, name, text)
         if problems:
             raise _refused(problems)
         in_force, written = await self._today()
         try:
-            self._history.beside(name, entries, datetime.now(self._zone).date())
+            async with self._pool.acquire() as connection:
+                await self._history.beside(connection, name, entries, datetime.now(self._zone).date())
         except CatalogueRefused as refused:
             raise _refused(refused.problems) from None
-        async with self._pool.acquire() as connection:
-            problems = [
-                f"{place}: {one.indicator_id}: version: {version} is not above {one.version}, which was saved over REST"
-                for place, entry in entries
-                for id_, version in [version_of((place, entry))]
-                for one in (await saved_entries.read_versions(connection, id_))[:1]
-                if version <= one.version
-            ]
-        if problems:
-            raise _refused(problems)
         newest = in_force_on(entries, (), date.max)
         wanted = _with(written, newest, [id_ for id_, _ in map(version_of, newest)])
         known = {version_of(one)[0]: _undated(one) for one in written}
-        changed = {id_ for one in newest if known.get(id_ := version_of(one)[0]) != _undated(one)}
-        composed = {one.id for one in wanted.indicators if isinstance(one, CompositeIndicator) and changed & {*one.composite.parts}}
-        tried = [one for one in wanted.indicators if one.id in changed | composed]
+        changed = {
+            id_: place for place, entry in newest if known.get(id_ := version_of((place, entry))[0]) != _undated((place, entry))
+        }
+        await self._check_above_saved({version_of(one): one[0] for one in newest if version_of(one)[0] in changed})
+        composed = {
+            one.id for one in wanted.indicators if isinstance(one, CompositeIndicator) and changed.keys() & {*one.composite.parts}
+        }
+        tried = [one for one in wanted.indicators if one.id in changed.keys() | composed]
         if len(tried) > MOST_TRIED:
             raise InvalidRequest(
                 f"the file changes {len(tried)} entries; at most {MOST_TRIED} are tried at once, send a part of it"
@@ -95,8 +94,20 @@ class CatalogueChanges:
         effects = await self._tried(tried, wanted, in_force)
         return FileEffects(
             items=[EffectView.of(one.id, effect) for one, effect in zip(tried, effects, strict=True)],
-            unchanged=sorted({version_of(one)[0] for one in newest} - changed),
+            unchanged=sorted({version_of(one)[0] for one in newest} - changed.keys()),
         )
+
+    async def _check_above_saved(self, places: Mapping[tuple[str, int], str]) -> None:
+        """Raises InvalidRequest where a version would never come into force, as a higher one was saved."""
+        problems: list[str] = []
+        async with self._pool.acquire() as connection:
+            for (id_, version), place in places.items():
+                saved = await saved_entries.read_versions(connection, id_)
+                if saved and version <= saved[0].version:
+                    told = f"version: {version} is not above {saved[0].version}, which was saved over REST"
+                    problems.append(f"{place}: {id_}: {told}")
+        if problems:
+            raise _refused(problems)
 
     async def _tried(self, indicators: list[Indicator], wanted: Catalogue, in_force: Catalogue) -> list[Effect]:
         try:
@@ -172,6 +183,12 @@ class CatalogueChanges:
         async with self._pool.acquire() as connection:
             return await self._version(connection, indicator_id)
 
+    def _waiting(self, indicator_id: str, saved: list[Saved]) -> list[tuple[int, date]]:
+        """(version, first day) of all that have one."""
+        files = [(version_of(one)[1], first_day(one)) for one in self._history.in_files(indicator_id)]
+        dated = [(version, first) for version, first in files if first is not None]
+        return [*((one.version, one.valid_from) for one in saved), *dated]
+
     async def _version(self, connection: Connection, indicator_id: str) -> int:
         """The highest version that is in force or saved for later; 0 where there is none, or it was retired."""
         saved = await saved_entries.read_versions(connection, indicator_id)
@@ -221,7 +238,11 @@ class CatalogueChanges:
             "valid_from": valid_from.isoformat(),
             "counted_from": None if counted_from is None else counted_from.isoformat(),
             "is_retired": entry is None,
-            "never_in_force": [one.version for one in known if one.valid_from > today and one.valid_from >= valid_from],
+            "never_in_force": sorted(
+                other
+                for other, first in self._waiting(indicator_id, known)
+                if first > today and first >= valid_from and other < version
+            ),
         }
 
 

@@ -16,6 +16,7 @@ from closedloop.kpi.domain.versions import Written, days_of_change, in_force, ve
 
 SUFFIXES: Final = (".yaml", ".yml")
 SHIPPED: Final = files("closedloop.kpi") / "catalogue"
+SHIPPED_NAMES: Final = frozenset(file.name for file in SHIPPED.iterdir() if file.name.endswith(SUFFIXES))
 _TOP: Final = "indicators"
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of a day: the files and what was saved over REST are one history."""
+"""The catalogue of a day, what is counted beside it, and what may be saved: files and REST are one history."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -50,22 +50,31 @@ class CatalogueHistory:
         """What is written and valid on a day."""
         return in_force(self._files, await saved_entries.read_all(connection), day)
 
-    def beside(self, name: str, entries: list[Written], day: date) -> list[Written]:
-        """All files' versions, with those of one more file, in place of the operator's file of that name where there is one. Raises
-        CatalogueRefused where the service would not start on them."""
+    async def beside(self, connection: Connection, name: str, entries: list[Written], day: date) -> None:
+        """Raises CatalogueRefused where the service would not start on one more file, in place of the operator's of that name where
+        there is one; or where what was saved does not fit together with it, today or later."""
         others = [one for one in self._files if not one[0].startswith(f"{name}:")]
-        return checked([*others, *entries], (), day)
+        await asyncio.to_thread(self._check, [*others, *entries], await saved_entries.read_all(connection), day)
+
+    def _check(self, files: list[Written], saved: Sequence[Saved], day: date) -> None:
+        checked(files, (), day)
+        for other in (day, *days_of_change(files, saved, day)):
+            if problems := _problems(files, saved, other):
+                raise CatalogueRefused(problems)
 
     async def check(self, connection: Connection, wanted: Saved) -> None:
         """Raises CatalogueRefused where the day's catalogue, or that of a later day, does not fit together with what is to be
-        saved."""
-        saved = [*await saved_entries.read_all(connection), wanted]
-        for day in (wanted.valid_from, *days_of_change(self._files, saved, wanted.valid_from)):
-            try:
-                await asyncio.to_thread(catalogue_of, in_force(self._files, saved, day))
-            except CatalogueRefused as refused:
-                later = "" if day == wanted.valid_from else f" (from {day} on)"
-                raise CatalogueRefused([f"{problem}{later}" for problem in refused.problems]) from None
+        saved, and does without it."""
+        saved = await saved_entries.read_all(connection)
+        days = (wanted.valid_from, *days_of_change(self._files, saved, wanted.valid_from))
+        await asyncio.to_thread(self._check_days, saved, wanted, days)
+
+    def _check_days(self, saved: Sequence[Saved], wanted: Saved, days: Sequence[date]) -> None:
+        for day in days:
+            problems = _problems(self._files, [*saved, wanted], day)
+            # what did not fit before must not keep anybody from repairing it
+            if problems and not _problems(self._files, saved, day):
+                raise CatalogueRefused(problems)
 
     async def on(self, connection: Connection, day: date, today: date, current: Catalogue) -> Catalogue:
         """The catalogue of a day, which is `current` where nothing has changed since. That is said too where the versions of then
@@ -79,3 +88,12 @@ class CatalogueHistory:
         except CatalogueRefused as refused:
             log.error("a past day goes by today's catalogue", day=day.isoformat(), problems=refused.problems)
             return current
+
+
+def _problems(files: Sequence[Written], saved: Sequence[Saved], day: date) -> list[str]:
+    """Why the versions of a day do not fit together."""
+    try:
+        catalogue_of(in_force(files, saved, day))
+    except CatalogueRefused as refused:
+        return [f"{problem} (from {day} on)" for problem in refused.problems]
+    return []

@@ -90,7 +90,14 @@ class Effects:
             since = counted_from(one, counted, wanted)
             if one.id in needed and since is not None and since > start:
                 uncounted.setdefault(one.topic, []).append(one)
-        replayed = {topic: await self._replay(topic, own, month) for topic, own in uncounted.items()}
+        replayed: dict[str, Replayed] = {}
+        for topic, own in list(uncounted.items()):
+            found = await self._replay(topic, own, month)
+            kept_since = max(counted_from(one, counted, wanted) or start for one in own)
+            if found.is_whole or kept_since > (found.kept_from or start):
+                replayed[topic] = found
+            else:
+                del uncounted[topic]  # the topic has not more than what is kept
         now = _Tried(BucketReader(self._pool, wanted, CACHE_BYTES, self._zone), replayed)
         before = _Tried(BucketReader(self._pool, in_force, CACHE_BYTES, self._zone), {})
         effects: list[Effect] = []
@@ -98,9 +105,10 @@ class Effects:
             current = in_force.get(indicator.id)
             was = None if current is None else await self._outcome(current, in_force, before, month)
             if was is not None and current is not None:
-                since = counted_from(current, counted, in_force)
-                was = replace(was, counted_from=since if since is not None and since > start else None)
+                was = replace(was, counted_from=_later(counted_from(current, counted, in_force), start))
             becomes = await self._outcome(indicator, wanted, now, month)
+            if not _read_again_for(indicator, uncounted):
+                becomes = replace(becomes, counted_from=_later(counted_from(indicator, counted, wanted), start))
             read = [replayed[topic] for topic in _read_again_for(indicator, uncounted)]
             effects.append(
                 Effect(
@@ -137,14 +145,14 @@ class Effects:
 
 
 class _Tried:
-    """The buckets that are kept; and, for formulas that nobody counted, those that were read again."""
+    """The buckets that are kept; and, for formulas that are not counted for the whole month, those that were read again."""
 
     def __init__(self, kept: BucketReader, replayed: Mapping[str, Replayed]) -> None:
         self._kept = kept
         self._replayed = replayed
 
     async def totals(self, indicator: EventIndicator, group_by: Sequence[str], from_minute: int, to_minute: int) -> pl.DataFrame:
-        source = self._read_again(indicator.topic, indicator.parts) or self._kept
+        source = self._read_again(indicator.topic, indicator.parts, group_by) or self._kept
         return await source.totals(indicator, group_by, from_minute, to_minute)
 
     async def figures(
@@ -157,15 +165,15 @@ class _Tried:
         group_by: Sequence[str] = (),
         most_rows: int | None = None,
     ) -> pl.DataFrame:
-        again = self._read_again(topic, parts)
+        again = self._read_again(topic, parts, dimensions)
         if again is not None and not filters:
             return await again.figures(parts, windows, group_by)
         return await self._kept.figures(topic, parts, dimensions, windows, filters, group_by, most_rows)
 
-    def _read_again(self, topic: str, parts: Mapping[str, Measure]) -> Replayed | None:
+    def _read_again(self, topic: str, parts: Mapping[str, Measure], dimensions: Sequence[str]) -> Replayed | None:
         replayed = self._replayed.get(topic)
-        is_there = replayed is not None and all(measure.name in replayed.buckets.columns for measure in parts.values())
-        return replayed if is_there else None
+        needed = {*dimensions, *(measure.name for measure in parts.values())}
+        return replayed if replayed is not None and needed <= set(replayed.buckets.columns) else None
 
 
 def _rules(indicator: Indicator) -> list[Rule]:
@@ -181,6 +189,10 @@ def _read_again_for(indicator: Indicator, uncounted: Mapping[str, Sequence[Event
     """The topics that must be read again for it, or for its parts."""
     ids = (indicator.id, *_parts(indicator))
     return [topic for topic, own in uncounted.items() if any(one.id in ids for one in own)]
+
+
+def _later(since: datetime | None, start: datetime) -> datetime | None:
+    return since if since is not None and since > start else None
 
 
 def _parts(indicator: Indicator) -> tuple[str, ...]:

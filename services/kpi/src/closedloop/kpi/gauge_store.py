@@ -1,6 +1,7 @@
-"""SQL of the gauges: the state in which each judged series stands."""
+"""SQL of the gauges: the state in which each judged series stands, and what is done about what falls short."""
 
 from collections.abc import Mapping
+from datetime import date
 from typing import NamedTuple
 
 from closedloop.common.postgres.pool import Connection
@@ -37,3 +38,25 @@ async def read_standing(connection: Connection) -> list[Standing]:
         Standing(row["indicator_id"], row["dimensions"], names[row["place"] - 1], row["is_quiet"], row["escalations"])
         for row in rows
     ]
+
+
+class Followed(NamedTuple):
+    """An indicator that falls short in published reports, or for which there are measures: whether it is open with nobody working
+    on it, and how many of its measures are overdue."""
+
+    indicator_id: str
+    is_short: bool
+    needs_measure: bool
+    overdue: int
+
+
+async def read_followed(connection: Connection, today: date) -> list[Followed]:
+    """Of all of them. `today`: the operator's."""
+    rows = await connection.fetch(
+        """SELECT indicator_id, s.since IS NOT NULL, s.since IS NOT NULL AND coalesce(i.open, 0) = 0, coalesce(i.overdue, 0)
+           FROM (SELECT * FROM shortcoming WHERE gone IS NULL) AS s
+           FULL JOIN (SELECT indicator_id, count(*) AS open, count(*) FILTER (WHERE due < $1) AS overdue
+                      FROM improvement WHERE state = 'open' GROUP BY indicator_id) AS i USING (indicator_id)""",
+        today,
+    )
+    return [Followed(*row) for row in rows]

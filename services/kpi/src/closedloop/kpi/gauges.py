@@ -1,10 +1,11 @@
-"""Indicators for Prometheus: refreshed beside the service's work, not by a scrape.
+"""Indicators for Prometheus, and who does nothing about what falls short: refreshed beside the service's work, not by a scrape.
 
 Every series has the label `indicator`. The whole has no other (`{split_by=""}` chooses it); one combination of dimensions has one
 label per dimension, and `split_by` names them: `{split_by="region", region="NJ"}`.
 """
 
 import asyncio
+from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -54,6 +55,9 @@ Sums = tuple[Sequence[EventIndicator], pl.DataFrame]
 INFO_LABELS: Final = ("name_en", "name_zh", "process", "product", "unit", "owner", "collection")
 SHOWN = Gauge("kpi_exported_series", "Time series kpi_indicator_… that this process shows, at most KPI_MAX_EXPORTED_SERIES")
 CACHE_BYTES = Gauge("kpi_bucket_cache_bytes", "Memory that buckets at hand take, at most KPI_BUCKET_CACHE_MB")
+SHORT = Gauge("kpi_shortcomings_open", "Indicators that fall short in published reports", ["unit"])
+NEGLECTED = Gauge("kpi_shortcomings_without_measure", "Of these, those on which nobody works", ["unit"])
+OVERDUE = Gauge("kpi_improvements_overdue", "Measures that are open, and whose day is over", ["unit"])
 LEFT_OUT = Gauge("kpi_exported_series_left_out", "Time series kpi_indicator_… that KPI_MAX_EXPORTED_SERIES leaves out")
 
 
@@ -128,6 +132,7 @@ class Gauges:
         rows += await self._of_periods.rows(end)
         async with self._pool.acquire() as connection:
             standing = await store.read_standing(connection)
+            followed = await store.read_followed(connection, datetime.now(self._zone).date())
         rows += [
             Row(one.indicator_id, tuple(sorted(one.dimensions.items())), _standing(one))
             for one in standing
@@ -139,12 +144,27 @@ class Gauges:
         shown, left_out = await asyncio.to_thread(_shown, rows, sums, self._most - sum(len(family.samples) for family in named))
         families = [*_families(shown), *named]
         SERIES.replace(families)
+        self._tell(followed)
         CACHE_BYTES.set(self._reader.cache.nbytes)
         SHOWN.set(sum(len(family.samples) for family in families))
         LEFT_OUT.set(left_out)
         if left_out != self._left_out:
             log.warning("series left out of metrics", left_out=left_out, before=self._left_out, at_most=self._most)
             self._left_out = left_out
+
+    def _tell(self, followed: Iterable[store.Followed]) -> None:
+        """By the unit that answers for the indicator; what the catalogue has no longer is nobody's."""
+        numbers: dict[Gauge, Tally[str]] = {SHORT: Tally(), NEGLECTED: Tally(), OVERDUE: Tally()}
+        for one in followed:
+            indicator = self._catalogue.get(one.indicator_id)
+            owner = "nobody" if indicator is None else indicator.owner
+            for gauge, number in ((SHORT, one.is_short), (NEGLECTED, one.needs_measure), (OVERDUE, one.overdue)):
+                numbers[gauge][owner] += int(number)
+        for gauge, by_owner in numbers.items():
+            gauge.clear()
+            for owner, number in by_owner.items():
+                if number:
+                    gauge.labels(owner).set(number)
 
 
 def _shown(rows: list[Row], sums: Mapping[By, Sequence[Sums]], most: int) -> tuple[list[Row], int]:

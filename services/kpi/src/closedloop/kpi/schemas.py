@@ -79,6 +79,7 @@ class IndicatorView(BaseModel):
     target: float | None
     warning: float | None
     critical: float | None
+    minimum_sample: int | None = Field(description="a period of which less is known is not judged; null: the usual")
     owner: str
     collection: Collection
     granularity: Granularity
@@ -108,7 +109,19 @@ class IndicatorView(BaseModel):
 
 _PLAIN = (
     *("id", "name_en", "name_zh", "process", "product", "factor", "phase", "indicator_class", "unit", "better"),
-    *("target", "warning", "critical", "owner", "collection", "granularity", "formula", "note", "version", "valid_from"),
+    *(
+        "target",
+        "warning",
+        "critical",
+        "minimum_sample",
+        "owner",
+        "collection",
+        "granularity",
+        "formula",
+        "note",
+        "version",
+        "valid_from",
+    ),
 )
 
 

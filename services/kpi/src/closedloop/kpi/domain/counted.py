@@ -12,9 +12,10 @@ FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
 """When it is counted that is not counted yet."""
 
 
-def counted_from(indicator: Indicator, counted: Counted, catalogue: Catalogue) -> datetime | None:
-    """Since when all is counted that it or, of a composite, its parts in the `catalogue` need. None: from ever, or nothing is."""
+def counted_from(indicator: Indicator, counted: Counted, catalogue: Catalogue, missing: datetime | None = FAR) -> datetime | None:
+    """Since when all is counted that it or, of a composite, its parts in the `catalogue` need. None: from ever, or nothing is.
+    `missing`: what holds of a column of which nothing is noted."""
     ids = indicator.composite.parts if isinstance(indicator, CompositeIndicator) else (indicator.id,)
     needed = [indicator] if isinstance(indicator, EventIndicator) else [catalogue.counted(id_) for id_ in ids]
-    times = [counted.get(column, FAR) for one in needed if one is not None for column in one.counted_columns]
+    times = [counted.get(column, missing) for one in needed if one is not None for column in one.counted_columns]
     return max((time for time in times if time is not None), default=None)

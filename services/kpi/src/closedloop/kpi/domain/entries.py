@@ -24,17 +24,8 @@ from closedloop.kpi.domain.threshold_entries import control_of, is_worse, thresh
 
 REQUIRED: Final = ("id", "name_en", "name_zh", "phase", "class", "unit", "better", "owner", "dimensions")
 OPTIONAL: Final = (
-    "process",
-    "product",
-    "factor",
-    "target",
-    "warning",
-    "critical",
-    "formula",
-    "note",
-    "version",
-    "valid_from",
-    "export",
+    *("process", "product", "factor", "target", "warning", "critical", "minimum_sample"),
+    *("formula", "note", "version", "valid_from", "export"),
 )
 _EVENT_REQUIRED: Final = ("topic", "filter", "numerator")
 _EVENT_OPTIONAL: Final = ("denominator", "threshold", "control", "parent")

@@ -97,7 +97,8 @@ class Measure:
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One indicator in the report. `month_on_month` and `year_on_year` are differences in its unit; None where one side is unknown.
-    `short_since`: the first month of those, without a gap, in which it fell short; None where it does not."""
+    `short_since`: the first month of those, without a gap, in which it fell short, also while too little is known; None where it
+    does not."""
 
     indicator_id: str
     name_en: str
@@ -249,10 +250,33 @@ def in_sections(figures: Iterable[tuple[Indicator, Figure]]) -> list[Section]:
 
 def short_since(judgement: Judgement, month: Month, open_since: Month | None) -> Month | None:
     """The month from which it falls short: the one in which its open shortcoming began, or this one. A month of which too little is
-    known, or that nothing judges, ends none."""
-    if judgement in UNKNOWN or judgement == "not_judged":
+    known ends none."""
+    if judgement in UNKNOWN:
         return open_since
     return (open_since or month) if judgement in SHORTCOMINGS else None
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcoming:
+    """An indicator that fell short from the month `since` on. `gone`: the first published month in which it did not any more."""
+
+    indicator_id: str
+    since: Month
+    gone: Month | None
+
+
+def shortcomings(published: Iterable[tuple[Month, Mapping[str, Judgement]]]) -> list[Shortcoming]:
+    """From all published months, ascending, with their judgements: in whatever order they were published. One goes on over months
+    of which too little is known, and ends where the indicator is not measured, or not judged, any more."""
+    found: list[Shortcoming] = []
+    since: dict[str, Month] = {}
+    for month, judged_ in published:
+        for indicator_id, judgement in judged_.items():
+            if judgement in SHORTCOMINGS:
+                since.setdefault(indicator_id, month)
+        over = [id_ for id_ in since if judged_.get(id_, "not_judged") not in SHORTCOMINGS | UNKNOWN]
+        found += [Shortcoming(indicator_id, since.pop(indicator_id), month) for indicator_id in over]
+    return found + [Shortcoming(indicator_id, month, None) for indicator_id, month in since.items()]
 
 
 Region: TypeAlias = str | None

@@ -66,6 +66,11 @@ def version_of(written: Written) -> tuple[str, int]:
     return one.of, one.number
 
 
+def first_day(written: Written) -> date | None:
+    """The day from which a file's entry holds; None: from ever."""
+    return _of_file(written).valid_from
+
+
 def _of_file(written: Written) -> _Version:
     place, entry = written
     said: Mapping[Any, Any] = entry if isinstance(entry, Mapping) else {}

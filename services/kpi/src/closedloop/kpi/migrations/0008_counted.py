@@ -10,6 +10,7 @@ STATEMENTS = (
         topic text        NOT NULL,
         name  text        NOT NULL,
         since timestamptz,                -- NULL: as long as anything of the topic is counted
+        until timestamptz,                -- since when it is not any more
         PRIMARY KEY (topic, name)
     )""",
 )

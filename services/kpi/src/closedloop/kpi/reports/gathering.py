@@ -11,7 +11,7 @@ from closedloop.kpi.domain.counted import Counted, counted_from
 from closedloop.kpi.domain.months import bounds, earlier
 from closedloop.kpi.domain.period_states import window_within
 from closedloop.kpi.domain.report import Amount, Breach, Comment, Figure, Measure, Month, MonthAmount, Report, Restated, UnitAmount
-from closedloop.kpi.domain.windows import time_of
+from closedloop.kpi.domain.windows import time_of, window_start
 from closedloop.kpi.value import REGION, Value
 from closedloop.kpi.values import Values
 
@@ -26,6 +26,8 @@ class Added:
     open_since: Mapping[str, Month]
     """Shortcomings that earlier reports left open → the month in which each began."""
     counted: Counted
+    uncounted: datetime | None
+    """Since when that is counted of which nothing is noted."""
 
 
 class Gathering:
@@ -69,15 +71,25 @@ class Gathering:
                 found[indicator_id] = own
         return found
 
-    async def drilled(self, indicator: Indicator, month: Month, now: int, group_by: Sequence[str]) -> list[Value]:
-        """What stands behind a figure of the month, per group. Raises TooManyPoints."""
-        return await self._series(indicator, [min(bounds(month, self._zone)[1], now)], group_by)
+    async def drilled(
+        self, indicator: Indicator, month: Month, now: int, group_by: Sequence[str]
+    ) -> tuple[tuple[int, int], list[Value]]:
+        """The minutes [start, end) that a figure of the month is about, and what stands behind it per group. Raises
+        TooManyPoints."""
+        end = min(bounds(month, self._zone)[1], now)
+        window, until = window_within(indicator, end, self._zone)
+        return (window_start(window, until, self._zone), until), await self._series(indicator, [end], group_by)
 
-    def sources(self, indicator_id: str) -> list[ReportedIndicator]:
-        """The reported indicators that stand in it: itself, or a composite's parts."""
+    def sources(self, indicator_id: str, month: Month) -> list[tuple[ReportedIndicator, tuple[int, int]]]:
+        """The reported indicators that stand in its figure of a whole month, itself or a composite's parts, each with the minutes
+        [start, end) that it is about."""
         indicator = self._catalogue.get(indicator_id)
         ids = indicator.composite.parts if isinstance(indicator, CompositeIndicator) else (indicator_id,)
-        return [one for id_ in ids if isinstance(one := self._catalogue.get(id_), ReportedIndicator)]
+        found = [one for id_ in ids if isinstance(one := self._catalogue.get(id_), ReportedIndicator)]
+        if indicator is None or not found:
+            return []
+        window, end = window_within(indicator, bounds(month, self._zone)[1], self._zone)
+        return [(one, (window_start(window, end, self._zone), end)) for one in found]
 
     async def _figure(self, indicator: Indicator, month: Month, end: int, added: Added) -> Figure:
         months = [earlier(month, back) for back in range(report.TREND_MONTHS - 1, -1, -1)]
@@ -116,7 +128,7 @@ class Gathering:
         )
 
     def _counted_from(self, indicator: Indicator, month: Month, end: int, added: Added) -> datetime | None:
-        since = counted_from(indicator, added.counted, self._catalogue)
+        since = counted_from(indicator, added.counted, self._catalogue, added.uncounted)
         if since is None or since <= time_of(bounds(month, self._zone)[0]):
             return None
         return min(since, time_of(end))

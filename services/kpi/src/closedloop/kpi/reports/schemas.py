@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from closedloop.kpi.domain.catalogue import Indicator
+from closedloop.kpi.domain.catalogue import CompositeIndicator, EventIndicator, Indicator, ReportedIndicator
 from closedloop.kpi.domain.report import Amount
 from closedloop.kpi.domain.windows import time_of
 from closedloop.kpi.value import Value
@@ -140,17 +140,18 @@ class Drilled(BaseModel):
     groups: list[DrilledGroup]
 
     @classmethod
-    def of(cls, month: str, indicator: Indicator, values: Sequence[Value], published: Amount | None) -> "Drilled":
-        """As it is shown; there is one value at least."""
-        formulas = {name: getattr(indicator, name, None) for name in ("filter", "numerator", "denominator", "composite")}
+    def of(
+        cls, month: str, indicator: Indicator, window: tuple[int, int], values: Sequence[Value], published: Amount | None
+    ) -> "Drilled":
+        """As it is shown. `window`: [start, end) in minutes since 1970."""
         return cls(
             month=month,
             indicator_id=indicator.id,
             name_en=indicator.name_en,
             unit=indicator.unit,
             version=indicator.version,
-            begin=time_of(values[0].start),
-            end=time_of(values[0].end),
+            begin=time_of(window[0]),
+            end=time_of(window[1]),
             published=None if published is None else AmountView.model_validate(published),
             groups=[
                 DrilledGroup(
@@ -160,8 +161,20 @@ class Drilled(BaseModel):
                 )
                 for value in values
             ],
-            **{name: formula if isinstance(formula, str | None) else formula.text for name, formula in formulas.items()},
+            **_formulas(indicator),
         )
+
+
+def _formulas(indicator: Indicator) -> dict[str, str | None]:
+    found: dict[str, str | None] = dict.fromkeys(("filter", "numerator", "denominator", "composite"))
+    if isinstance(indicator, EventIndicator):
+        found |= {"filter": indicator.filter.text, "numerator": indicator.numerator.text}
+        found["denominator"] = None if indicator.denominator is None else indicator.denominator.text
+    elif isinstance(indicator, ReportedIndicator):
+        found |= {"numerator": indicator.numerator, "denominator": indicator.denominator}
+    elif isinstance(indicator, CompositeIndicator):
+        found["composite"] = indicator.composite.text
+    return found
 
 
 def _amount(value: Value) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from closedloop.common.http.preconditions import check_version, once_committed
 from closedloop.common.http.problems import Conflict, Forbidden, InvalidRequest, NotFound
 from closedloop.common.postgres.pool import Connection, Pool
 from closedloop.kpi import counted_store
+from closedloop.kpi.asking import groups_asked
 from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain import report as rules
 from closedloop.kpi.domain.catalogue import Catalogue, Indicator
+from closedloop.kpi.domain.counted import FAR
 from closedloop.kpi.domain.months import bounds, earlier, is_month, month_of
 from closedloop.kpi.domain.report import Month, Report, Restated
 from closedloop.kpi.domain.windows import TooManyPoints, minute_of, time_of
@@ -25,6 +27,8 @@ from closedloop.kpi.reports import forms, schemas, store
 from closedloop.kpi.reports.gathering import Added, Gathering
 from closedloop.kpi.reports.workbook import as_workbook
 
+MOST_DRAFTS: Final = 3
+"""So many unpublished reports of a list say whom they wait for, the latest: each takes a draft."""
 MOST_REPORTS: Final = 20
 """So many later reports are named for a figure that was restated."""
 RESTATED_MONTHS: Final = 3
@@ -60,7 +64,8 @@ class Reports:
         before = decode_cursor(cursor, [str])
         async with self._pool.acquire() as connection:
             found = await store.heads(connection, before[0] if before else None, limit + 1)
-        shown = {head.month: await self._stands(head) for head in found[:limit]}
+        waiting = [head.month for head in found[:limit] if head.published_at is None][:MOST_DRAFTS]
+        shown = {head.month: await self._stands(head) if head.month in waiting else _head(head) for head in found[:limit]}
         return page_of(found, limit, lambda head: shown[head.month], lambda head: [head.month])
 
     async def show(self, month: str, form: str, principal: Principal) -> tuple[store.Head, bytes]:
@@ -92,19 +97,16 @@ class Reports:
         indicator = catalogue.get(indicator_id)
         if indicator is None:
             raise NotFound(f"The catalogue of {month} has no indicator {indicator_id[:64]!r}.")
-        for name in group_by:
-            if name not in indicator.dimensions:
-                have = ", ".join(indicator.dimensions)
-                raise InvalidRequest(f"group_by: {name[:64]!r} is no dimension of {indicator.id}; it has {have}", field="group_by")
+        groups = groups_asked(group_by, indicator)
         try:
-            values = await self._gathering_by(catalogue).drilled(indicator, month, minute_of(datetime.now(UTC)), group_by)
+            window, values = await self._gathering_by(catalogue).drilled(indicator, month, minute_of(datetime.now(UTC)), groups)
         except TooManyPoints:
             raise InvalidRequest("group_by: makes too many groups; name fewer dimensions", field="group_by") from None
         async with self._pool.acquire() as connection:
             content = await store.read_form(connection, month, "json")
         figures = forms.from_json(content).figures if content is not None else []
         published = next((figure.amount for figure in figures if figure.indicator_id == indicator_id), None)
-        return schemas.Drilled.of(month, indicator, values, published)
+        return schemas.Drilled.of(month, indicator, window, values, published)
 
     async def restatement(self, month: str, principal: Principal) -> schemas.Restatement:
         """What later data changed. Raises NotFound where the month is not published."""
@@ -166,7 +168,7 @@ class Reports:
                     uncommented=missing,
                 )
             await store.publish(connection, month, published, principal.subject, body.because)
-            await self._follow(connection, report)
+            await self._follow(connection)
             head = await store.read_head(connection, month)
             return 200, _head(head).model_dump(mode="json")
 
@@ -259,19 +261,11 @@ class Reports:
         report = await self._draft(head.month)
         return _head(head, [figure.indicator_id for figure in report.uncommented])
 
-    async def _follow(self, connection: Connection, report: Report) -> None:
-        """Keep which shortcomings are open. A month may be published after a later one: what was over there is over."""
-        began = {f.indicator_id: f.short_since for f in report.figures if f.short_since is not None}
-        gone: dict[str, Month] = {}
-        for later in await store.published_after(connection, report.month):
-            content = await store.read_form(connection, later, "json")
-            figures = {} if content is None else {f.indicator_id: f for f in forms.from_json(content).figures}
-            for indicator_id in began.keys() - gone.keys():
-                figure = figures.get(indicator_id)
-                if figure is None or figure.short_since is None:
-                    gone[indicator_id] = later
-        short = {indicator_id: (since, gone.get(indicator_id)) for indicator_id, since in began.items()}
-        await store.follow_shortcomings(connection, report.month, short, list(began))
+    async def _follow(self, connection: Connection) -> None:
+        """Keep what all published reports say of what falls short: months may be published in any order."""
+        reports = [forms.from_json(content) for content in await store.published_forms(connection)]
+        judged = [(report.month, {figure.indicator_id: figure.judgement for figure in report.figures}) for report in reports]
+        await store.write_shortcomings(connection, rules.shortcomings(judged))
 
     async def _draft(self, month: Month) -> Report:
         now = datetime.now(UTC)
@@ -285,6 +279,8 @@ class Reports:
                 measures=await store.read_measures(connection, month, start, now),
                 open_since=await store.open_shortcomings(connection, month),
                 counted=await counted_store.read(connection),
+                # of a formula that has long been replaced nothing is noted, and nothing is claimed
+                uncounted=FAR if month == month_of(minute_of(now), self._zone) else None,
             )
             published = {
                 one: await store.read_form(connection, one, "json")
@@ -307,25 +303,19 @@ class Reports:
         }
         gathering = await self._gathering(month)
         changed = rules.restated(month, figures, await gathering.amounts(month, figures))
-        sources = {item.indicator_id: gathering.sources(item.indicator_id) for item in changed}
-        reported = {one.id: one for own in sources.values() for one in own}
-        if not reported:
-            return changed
-        start, end = (time_of(minute).astimezone(self._zone).date() for minute in bounds(month, self._zone))
         async with self._pool.acquire() as connection:
-            later = await store.later_reports(
-                connection,
-                list(reported),
-                [id_ for id_, one in reported.items() if one.is_level],
-                since,
-                (start, end),
-                MOST_REPORTS,
-            )
-        told = {id_: [report for one in own for report in later.get(one.id, ())] for id_, own in sources.items()}
-        return [
-            replace(item, reports=sorted(told[item.indicator_id], key=lambda one: one.at, reverse=True)[:MOST_REPORTS])
-            for item in changed
-        ]
+            return [replace(item, reports=await self._reports(connection, gathering, item, since)) for item in changed]
+
+    async def _reports(
+        self, connection: Connection, gathering: Gathering, item: Restated, since: datetime
+    ) -> list[rules.LaterReport]:
+        """Those after `since` that stand in a figure of the month, the newest first."""
+        found: list[rules.LaterReport] = []
+        for source, (start, end) in gathering.sources(item.indicator_id, item.month):
+            first, after = (time_of(minute).astimezone(self._zone).date() for minute in (start, end))
+            days = (None if source.is_level else first, after)
+            found += await store.later_reports(connection, source.id, since, days, MOST_REPORTS)
+        return sorted(found, key=lambda one: one.at, reverse=True)[:MOST_REPORTS]
 
     def _is_counted(self, month: Month) -> bool:
         """Whether all that was counted in it is still there: what has gone is no later data."""
@@ -368,7 +358,7 @@ class Reports:
         view.is_overdue = measure.state == "open" and measure.due < self._today()
         return view
 
-    def _shortcoming(self, found: store.Shortcoming) -> schemas.ShortcomingView:
+    def _shortcoming(self, found: store.Followed) -> schemas.ShortcomingView:
         view = schemas.ShortcomingView.model_validate(found)
         indicator = self._catalogue.get(found.indicator_id)
         if indicator is not None:

@@ -1,10 +1,10 @@
 """SQL of the reports: what was published, commented, and done about shortcomings."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Final, get_args
 
 import asyncpg
 
@@ -12,8 +12,8 @@ from closedloop.common.events.model import IndicatorBreachData
 from closedloop.common.events.rules import parse_time
 from closedloop.common.postgres.pool import Connection
 from closedloop.kpi.domain.backtest import paired
-from closedloop.kpi.domain.report import Breach, Comment, LaterReport, Measure, Month, Progress
-from closedloop.kpi.domain.statement import minute_at
+from closedloop.kpi.domain.report import Breach, Comment, LaterReport, Measure, Month, Progress, Shortcoming
+from closedloop.kpi.domain.statement import Withdrawn, minute_at
 from closedloop.kpi.domain.windows import PERIODS
 from closedloop.kpi.statement_store import statement_from
 
@@ -143,7 +143,10 @@ async def read_breaches(connection: Connection, start: datetime, end: datetime) 
     )
     found: dict[str, list[Breach]] = {}
     for stood in paired(map(statement_from, rows)):
-        began, ended = _time_of(stood.begin, stood.data), None if stood.end is None else _time_of(stood.end, stood.over)
+        began, ended = _time_of(stood.begin, stood.data), None
+        if stood.end is not None:
+            # who withdraws a level ends it there and then, whatever period it was about
+            ended = minute_at(stood.end) if stood.reason in get_args(Withdrawn) else _time_of(stood.end, stood.over)
         if began < end and (ended is None or ended > start):
             breach = Breach(stood.series, began, ended, stood.data.value, stood.data.threshold, stood.level)
             found.setdefault(stood.data.indicator_id, []).append(breach)
@@ -168,56 +171,41 @@ async def open_shortcomings(connection: Connection, month: Month) -> dict[str, M
     return {row["indicator_id"]: row["since"] for row in rows}
 
 
-async def follow_shortcomings(
-    connection: Connection, month: Month, short: Mapping[str, tuple[Month, Month | None]], lasting: Sequence[str]
-) -> None:
-    """Keep what a published month says: those that fall short with the month since when, and the later published month, if there is
-    one, in which they do not any more; all that are open end with this month but those that are `lasting`."""
-    rows = [(indicator_id, since, gone) for indicator_id, (since, gone) in short.items()]
+async def published_forms(connection: Connection) -> list[bytes]:
+    """The JSON of all published reports, by their months; nobody else publishes until commit."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('shortcomings', 0))")
+    rows = await connection.fetch("SELECT json FROM report WHERE published_at IS NOT NULL ORDER BY month")
+    return [row["json"] for row in rows]
+
+
+async def write_shortcomings(connection: Connection, found: Sequence[Shortcoming]) -> None:
+    """All that there are, as the published reports say."""
+    await connection.execute("DELETE FROM shortcoming")
     await connection.executemany(
-        "INSERT INTO shortcoming (indicator_id, since, gone) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", rows
+        "INSERT INTO shortcoming (indicator_id, since, gone) VALUES ($1, $2, $3)",
+        [(one.indicator_id, one.since, one.gone) for one in found],
     )
-    await connection.execute(
-        "UPDATE shortcoming SET gone = $1 WHERE gone IS NULL AND since < $1 AND indicator_id <> ALL ($2::text[])",
-        month,
-        list(lasting),
-    )
-
-
-async def published_after(connection: Connection, month: Month) -> list[Month]:
-    """The later months whose reports are published, ascending."""
-    rows = await connection.fetch("SELECT month FROM report WHERE month > $1 AND published_at IS NOT NULL ORDER BY month", month)
-    return [row["month"] for row in rows]
 
 
 async def later_reports(
-    connection: Connection, indicator_ids: Sequence[str], levels: Sequence[str], since: datetime, days: tuple[date, date], most: int
-) -> dict[str, list[LaterReport]]:
-    """Indicator → what was reported of it after `since` for periods that touch the days [from, to), the newest first, so many at
-    most; of `levels` for earlier periods too."""
+    connection: Connection, indicator_id: str, since: datetime, days: tuple[date | None, date], most: int
+) -> list[LaterReport]:
+    """What was reported of an indicator after `since` for periods that touch the days [from, to), the newest first, so many at
+    most. Without `from` for all before, too."""
     rows = await connection.fetch(
-        """SELECT * FROM (
-               SELECT indicator_id, period, dimensions, reason, reported_by, reported_at,
-                   row_number() OVER (PARTITION BY indicator_id ORDER BY id DESC) AS place
-               FROM measurement
-               WHERE indicator_id = ANY ($1::text[]) AND reported_at > $3 AND first_day < $5
-                 AND (after_day > $4 OR indicator_id = ANY ($2::text[]))
-           ) AS told WHERE place <= $6 ORDER BY indicator_id, place""",
-        list(indicator_ids),
-        list(levels),
+        """SELECT indicator_id, period, dimensions, reason, reported_by, reported_at FROM measurement
+           WHERE indicator_id = $1 AND reported_at > $2 AND first_day < $4 AND ($3::date IS NULL OR after_day > $3)
+           ORDER BY id DESC LIMIT $5""",
+        indicator_id,
         since,
         *days,
         most,
     )
-    found: dict[str, list[LaterReport]] = {}
-    for row in rows:
-        said = (row["period"], row["dimensions"], row["reason"], row["reported_by"], row["reported_at"])
-        found.setdefault(row["indicator_id"], []).append(LaterReport(row["indicator_id"], *said))
-    return found
+    return [LaterReport(*row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
-class Shortcoming:
+class Followed:
     """An indicator that fell short in published reports from a month on, and its measures. `gone`: the first published month in
     which it did not any more."""
 
@@ -237,7 +225,7 @@ async def list_shortcomings(
     today: date,
     after: tuple[Month, str] | None,
     limit: int,
-) -> list[Shortcoming]:
+) -> list[Followed]:
     """The oldest first; of some indicators, or all (None). Measures count that are open, or were begun since it fell short."""
     rows = await connection.fetch(
         """SELECT s.indicator_id, s.since, s.gone,
@@ -258,7 +246,7 @@ async def list_shortcomings(
         *(after or (None, None)),
         limit,
     )
-    return [Shortcoming(*row) for row in rows]
+    return [Followed(*row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
