@@ -190,6 +190,9 @@ async def every_indicator_moves(stack: Stack) -> None:
         path = f"/v1/indicators/{indicator_id}/measurements"
         status, _, answer = call(stack, "kpi", "POST", path, stack.token("manager"), [row])
         assert status == 201, answer
+    late = {"indicator_id": "order_failure_rate", "text": "a second switch", "owner": "network", "due": "2020-01-01"}
+    status, _, answer = call(stack, "kpi", "POST", "/v1/improvements", stack.token("manager"), late)
+    assert status == 201, answer
 
 
 async def happens(stack: Stack, number: int) -> None:

@@ -410,6 +410,21 @@ async def test_while_the_parent_stands_breached_its_children_do_not_begin(desk: 
     assert (await said(desk.pool))[1:] == [(7, "all_orders_failed", "recovered", "back"), (7, NJ, "breached", "critical")]
 
 
+async def test_where_the_parent_never_stood_its_child_is_judged_as_ever(desk: Desk) -> None:
+    parent = replace(LEVELLED, id="all_orders_failed", threshold=Threshold("1h", 50, 50, ("region",)))
+    desk.watch(Catalogue([replace(LEVELLED, parent=parent.id), parent]))
+    desk.buckets.add("NJ", NOON, 60, ended=100)
+    desk.buckets.add("SZ", NOON, 30, ended=100)
+    await desk.state_at(NOON + 5)
+    desk.buckets.add("WX", NOON + 6, 30, ended=100)
+    await desk.state_at(NOON + 10)
+    assert await said(desk.pool) == [
+        (1, "all_orders_failed?region=NJ", "breached", "critical"),
+        (1, SZ, "breached", "critical"),
+        (7, "order_failure_rate?region=WX", "breached", "critical"),
+    ]
+
+
 async def test_a_child_is_held_back_alike_when_all_is_stated_at_once(desk: Desk) -> None:
     desk.watch(Catalogue([CHILD, WHOLE]))
     desk.buckets.add("NJ", NOON, 60, ended=100)

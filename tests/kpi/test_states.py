@@ -136,6 +136,10 @@ def test_under_a_parents_warning_a_child_may_still_become_critical() -> None:
     assert standing.suppressed_by == "inhibited"
 
 
+def test_a_parent_that_never_stood_holds_nothing_back() -> None:
+    assert inhibited([]) == []
+
+
 def test_a_child_begins_where_its_parent_is_back() -> None:
     steps = [(START + 5, 2), (START + 25, 0), (START + 70, 1), (START + 80, 0)]
     assert [(m.start - START, m.end - START, m.rank) for m in inhibited(steps)] == [(5, 25, 2), (70, 80, 1)]

@@ -91,5 +91,5 @@ def _of_calendar(mute: Mute, zone: ZoneInfo, after: int, upto: int) -> Iterator[
 def inhibited(steps: Sequence[tuple[int, int]]) -> list[Mask]:
     """The masks of a parent that stands at a rank from each minute on: (minute, rank), ascending. A child's level does not begin
     while the parent stands at that level or a worse one."""
-    ends = [minute for minute, _ in steps[1:]] + [FOR_EVER]
+    ends = [*(minute for minute, _ in steps[1:]), *([FOR_EVER] if steps else [])]
     return [Mask(minute, end, "inhibited", rank) for (minute, rank), end in zip(steps, ends, strict=True) if rank > 0]
