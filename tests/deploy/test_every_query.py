@@ -134,6 +134,9 @@ def test_every_query_answers_with_numbers_and_every_rule_can_be_evaluated(stack:
             stack.service("kpi").stop()
             stack.service("kpi").start()
             looked_at_its_store = True
+        # nobody waits for two hours here: what stands has stood for so long, and the service says it again
+        late = "UPDATE kpi.statement_series SET breached_at = breached_at - interval '2 hours' WHERE rank > 0 AND escalations = 0"
+        query(stack.admin_url, late)
         with contextlib.suppress(ConnectionRefusedError):  # it has only just been started
             open_queries = {one for one in open_queries if not has_number(prometheus, one[2])}
         if not open_queries:
