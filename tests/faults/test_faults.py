@@ -148,8 +148,11 @@ def test_each_escalated_subject_and_each_breached_series_has_exactly_one_ticket(
 def test_what_the_services_said_is_said_once_and_every_indicator_equals_a_plain_recomputation(
     aftermath: Aftermath, stated_until: dict[str, int]
 ) -> None:
-    own = checker.check_own_events(aftermath.services, aftermath.stack.bootstrap)
-    moved = indicators.check_indicators(aftermath.services, [*aftermath.good, *own], reading.now())
+    def compared() -> set[str]:
+        own = checker.check_own_events(aftermath.services, aftermath.stack.bootstrap)
+        return indicators.check_indicators(aftermath.services, [*aftermath.good, *own], reading.now())
+
+    moved = checker.while_all_is_still(aftermath.stack.bootstrap, compared)
     nobody_works = {
         "first_contact_within_2h_share",
         "mean_time_to_first_contact",
