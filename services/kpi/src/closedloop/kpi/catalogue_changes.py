@@ -16,7 +16,7 @@ from closedloop.kpi import saved_entries
 from closedloop.kpi.catalogue_files import SHIPPED_NAMES, CatalogueRefused, catalogue_of, read_text
 from closedloop.kpi.catalogue_history import CatalogueHistory
 from closedloop.kpi.domain.backtest import MOST_SERIES, TooManySeries
-from closedloop.kpi.domain.catalogue import Catalogue, CompositeIndicator, EventIndicator, Indicator
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.entries import read_entry
 from closedloop.kpi.domain.versions import Saved, Written, first_day, version_of
 from closedloop.kpi.domain.versions import in_force as in_force_on
@@ -79,14 +79,10 @@ class CatalogueChanges:
         newest = in_force_on(entries, (), date.max)
         wanted = _with(written, newest, [id_ for id_, _ in map(version_of, newest)])
         known = {version_of(one)[0]: _undated(one) for one in written}
-        changed = {
-            id_: place for place, entry in newest if known.get(id_ := version_of((place, entry))[0]) != _undated((place, entry))
-        }
-        await self._check_above_saved({version_of(one): one[0] for one in newest if version_of(one)[0] in changed})
-        composed = {
-            one.id for one in wanted.indicators if isinstance(one, CompositeIndicator) and changed.keys() & {*one.composite.parts}
-        }
-        tried = [one for one in wanted.indicators if one.id in changed.keys() | composed]
+        differ = [one for one in newest if known.get(version_of(one)[0]) != _undated(one)]
+        await self._check_above_saved(differ)
+        changed = {version_of(one)[0] for one in differ}
+        tried = [one for one in wanted.indicators if changed.intersection((one.id, *one.sources))]
         if len(tried) > MOST_TRIED:
             raise InvalidRequest(
                 f"the file changes {len(tried)} entries; at most {MOST_TRIED} are tried at once, send a part of it"
@@ -94,14 +90,15 @@ class CatalogueChanges:
         effects = await self._tried(tried, wanted, in_force)
         return FileEffects(
             items=[EffectView.of(one.id, effect) for one, effect in zip(tried, effects, strict=True)],
-            unchanged=sorted({version_of(one)[0] for one in newest} - changed.keys()),
+            unchanged=sorted({version_of(one)[0] for one in newest} - changed),
         )
 
-    async def _check_above_saved(self, places: Mapping[tuple[str, int], str]) -> None:
+    async def _check_above_saved(self, entries: list[Written]) -> None:
         """Raises InvalidRequest where a version would never come into force, as a higher one was saved."""
         problems: list[str] = []
         async with self._pool.acquire() as connection:
-            for (id_, version), place in places.items():
+            for place, entry in entries:
+                id_, version = version_of((place, entry))
                 saved = await saved_entries.read_versions(connection, id_)
                 if saved and version <= saved[0].version:
                     told = f"version: {version} is not above {saved[0].version}, which was saved over REST"

@@ -14,7 +14,7 @@ from closedloop.common.postgres.pool import Pool
 from closedloop.kpi import counted_store
 from closedloop.kpi.backtests import Backtests, Rule
 from closedloop.kpi.domain.backtest import Backtest, Breach, Levels
-from closedloop.kpi.domain.catalogue import Catalogue, CompositeIndicator, EventIndicator, Indicator
+from closedloop.kpi.domain.catalogue import Catalogue, EventIndicator, Indicator
 from closedloop.kpi.domain.counted import counted_from
 from closedloop.kpi.domain.measures import Measure
 from closedloop.kpi.domain.months import bounds, earlier, month_of
@@ -84,7 +84,7 @@ class Effects:
         start = time_of(bounds(month, self._zone)[0])
         async with self._pool.acquire() as connection:
             counted = await counted_store.read(connection)
-        needed = {id_ for indicator in indicators for id_ in (indicator.id, *_parts(indicator))}
+        needed = {id_ for indicator in indicators for id_ in indicator.sources}
         uncounted: dict[str, list[EventIndicator]] = {}
         for one in wanted.from_events:
             since = counted_from(one, counted, wanted)
@@ -107,9 +107,9 @@ class Effects:
             if was is not None and current is not None:
                 was = replace(was, counted_from=_later(counted_from(current, counted, in_force), start))
             becomes = await self._outcome(indicator, wanted, now, month)
-            if not _read_again_for(indicator, uncounted):
-                becomes = replace(becomes, counted_from=_later(counted_from(indicator, counted, wanted), start))
             read = [replayed[topic] for topic in _read_again_for(indicator, uncounted)]
+            if not read:
+                becomes = replace(becomes, counted_from=_later(counted_from(indicator, counted, wanted), start))
             effects.append(
                 Effect(
                     month,
@@ -187,16 +187,11 @@ def _rules(indicator: Indicator) -> list[Rule]:
 
 def _read_again_for(indicator: Indicator, uncounted: Mapping[str, Sequence[EventIndicator]]) -> list[str]:
     """The topics that must be read again for it, or for its parts."""
-    ids = (indicator.id, *_parts(indicator))
-    return [topic for topic, own in uncounted.items() if any(one.id in ids for one in own)]
+    return [topic for topic, own in uncounted.items() if any(one.id in indicator.sources for one in own)]
 
 
 def _later(since: datetime | None, start: datetime) -> datetime | None:
     return since if since is not None and since > start else None
-
-
-def _parts(indicator: Indicator) -> tuple[str, ...]:
-    return indicator.composite.parts if isinstance(indicator, CompositeIndicator) else ()
 
 
 def is_counted(indicator: EventIndicator, catalogue: Catalogue) -> bool:

@@ -14,7 +14,7 @@ from closedloop.kpi.domain.exporting import ESCALATIONS, LEVELS, QUIET, STATE, L
 from closedloop.kpi.domain.period_states import window_of
 from closedloop.kpi.value import REGION
 
-HEADER: Final = "# Written from the indicator catalogue by `python -m closedloop.kpi rules` (make rules): do not edit.\n"
+HEADER: Final = "# Written from the indicator catalogue (make rules; GET /v1/alert-rules for the one in force): do not edit.\n"
 ALERT: Final = "IndicatorBreached"
 UNANSWERED: Final = "IndicatorUnanswered"
 LATE: Final = 3

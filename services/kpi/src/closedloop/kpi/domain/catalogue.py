@@ -81,6 +81,11 @@ class Indicator:
     place: str = ""
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The ids of those whose figures stand in it: its own, or a composite's parts."""
+        return (self.id,)
+
+    @property
     def is_judged_by_period(self) -> bool:
         """Whether its levels of a period are what it is judged by."""
         return self.warning is not None or self.critical is not None
@@ -200,6 +205,11 @@ class CompositeIndicator(Indicator):
 
     composite: Composition
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Its parts."""
+        return self.composite.parts
+
 
 class CatalogueProblem(ValueError):
     """Entries that do not fit together; each of `problems` is a sentence."""
@@ -243,8 +253,7 @@ class Catalogue:
 
     def topics_of(self, indicator: Indicator) -> frozenset[str]:
         """The topics whose events stand in it or in its parts; none of what is reported."""
-        ids = indicator.composite.parts if isinstance(indicator, CompositeIndicator) else (indicator.id,)
-        return frozenset(one.topic for id_ in ids if (one := self.counted(id_)) is not None)
+        return frozenset(one.topic for id_ in indicator.sources if (one := self.counted(id_)) is not None)
 
     @cached_property
     def topics(self) -> tuple[str, ...]:

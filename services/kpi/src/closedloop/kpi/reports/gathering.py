@@ -6,7 +6,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from closedloop.kpi.domain import report
-from closedloop.kpi.domain.catalogue import Catalogue, CompositeIndicator, Indicator, ReportedIndicator
+from closedloop.kpi.domain.catalogue import Catalogue, Indicator, ReportedIndicator
 from closedloop.kpi.domain.counted import Counted, counted_from
 from closedloop.kpi.domain.months import bounds, earlier
 from closedloop.kpi.domain.period_states import window_within
@@ -84,10 +84,9 @@ class Gathering:
         """The reported indicators that stand in its figure of a whole month, itself or a composite's parts, each with the minutes
         [start, end) that it is about."""
         indicator = self._catalogue.get(indicator_id)
-        ids = indicator.composite.parts if isinstance(indicator, CompositeIndicator) else (indicator_id,)
-        found = [one for id_ in ids if isinstance(one := self._catalogue.get(id_), ReportedIndicator)]
-        if indicator is None or not found:
+        if indicator is None:
             return []
+        found = [one for id_ in indicator.sources if isinstance(one := self._catalogue.get(id_), ReportedIndicator)]
         window, end = window_within(indicator, bounds(month, self._zone)[1], self._zone)
         return [(one, (window_start(window, end, self._zone), end)) for one in found]
 
