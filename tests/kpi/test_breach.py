@@ -113,7 +113,7 @@ def plainly(
     for end in range(after + 1, upto + 1):
         inside = [buckets[minute] for minute in buckets if end - threshold.window_minutes <= minute < end]
         numerator, denominator, sample = (sum(part) for part in zip(*inside, strict=True)) if inside else (0.0, 0.0, 0)
-        value = subject.value(numerator, denominator)
+        value = subject.value(numerator, None if subject.denominator is None else denominator)  # a count is its numerator
         known = value is not None and sample >= threshold.minimum_sample
         worse = value is not None and known and (value > limit if subject.better == "lower" else value < limit)
         if worse != breached:
